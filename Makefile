@@ -1,0 +1,43 @@
+# portolan: the two commands to know are `make lab` and `make test`. Both install what they need.
+
+BIN   := target/debug/portolan
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/portolan/bin
+IMAGES := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/portolan/images
+export PATH := $(PATH):$(TOOLS)
+
+.PHONY: lab down test lint bench build images setup help
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+lab: build images ## a cluster of three nodes on this machine
+	@$(BIN) lab up
+
+down: ## take it away again
+	@$(BIN) lab down
+
+test: build ## every test: units, the kernel, the API, the walkthrough
+	@images/build.sh $(IMAGES)
+	cargo test --workspace --quiet
+
+lint: ## format, clippy, docs, licences and the dependency law
+	@scripts/setup --lint
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+	cargo deny --log-level error check bans licenses sources
+
+bench: setup ## figures, measured with a release build
+	cargo build --release --bin portolan
+	@images/build.sh $(IMAGES)
+	scripts/bench
+
+build: setup
+	cargo build --bin portolan
+
+images: build
+	@images/build.sh $(IMAGES)
+	@for image in $(IMAGES)/*.tar; do $(BIN) image import --if-missing $$image || exit 1; done
+
+setup:
+	@scripts/setup
