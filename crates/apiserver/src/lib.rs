@@ -1,1 +1,3 @@
-//! apiserver
+//! The embedded Kubernetes API server: a durable versioned store with its watch log, and the HTTP front of it.
+
+pub mod status;
