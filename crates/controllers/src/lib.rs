@@ -1,1 +1,25 @@
-//! controllers
+//! What a control plane does for a cluster that has none: pod ranges for nodes, Deployments → ReplicaSets → Pods,
+//! scheduling, EndpointSlices and Endpoints, the Service `kubernetes`, garbage collection, namespace deletion.
+//!
+//! In: a [`kube::Client`] for any Kubernetes API server, and a [`Config`]. Out: writes to that same API, nothing else;
+//! there is no state here that a restart would lose.
+//!
+//! ```text
+//! API ─list/watch─► reflector ─► Store (indexed) ─► handlers ─► Queue (keyed, coalescing, back-off)
+//!  ▲                               ▲                               │
+//!  │                               └── answers to our writes ──┐   ▼
+//!  └────────────── create, update, delete ◄── driver ◄── plan(objects, now)   pure
+//! ```
+//!
+//! Every controller is a module with a pure `plan` and a small driver. Nothing is decided before every store is in
+//! sync. The answer to each write goes into the store at once ([`store`]), so a plan never works on a state that is older
+//! than the controllers' own last write: a slow watch cannot make a ReplicaSet create too many pods.
+
+mod config;
+mod error;
+mod objects;
+mod run;
+
+pub use config::{Config, ConfigError};
+pub use error::Error;
+pub use run::run;
