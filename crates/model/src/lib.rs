@@ -1,1 +1,28 @@
-//! model
+//! The cluster as portolan sees it: Services, their endpoints and nodes, parsed once and kept in order.
+//!
+//! Pure: no clock, no file, no socket. Objects come in through [`Index::apply`] and [`Index::delete`];
+//! a [`Snapshot`] goes out, but only once every kind has been listed in full; and
+//! [`serving_endpoints`] decides, once for every dataplane, which endpoints serve a service port.
+//!
+//! ```text
+//! Object ──apply/delete──► Index ──► Changes (which services to look at again)
+//!                            └─────► Snapshot ──► serving_endpoints(port, slices, node)
+//! ```
+
+mod endpoint_slice;
+mod index;
+mod names;
+mod node;
+mod parse;
+mod port;
+mod service;
+mod serving;
+
+pub use endpoint_slice::{Endpoint, EndpointAddress, EndpointSlice, SlicePort};
+pub use index::{Changes, Index, Kind, Object, ObjectKey, Snapshot};
+pub use names::{NodeName, ServiceKey, ServicePortName, SliceKey};
+pub use node::Node;
+pub use parse::{ParseError, Parsed, Problem};
+pub use port::{AddressFamily, Port, Protocol};
+pub use service::{Service, ServiceKind, ServicePort, SessionAffinity};
+pub use serving::{Serving, ServingEndpoint, serving_endpoints};

@@ -1,0 +1,252 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::{EndpointSlice, Node, NodeName, Service, ServiceKey, SliceKey};
+
+/// A kind of object that the index must have listed before it says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Services.
+    Service,
+    /// EndpointSlices.
+    EndpointSlice,
+    /// Nodes; one that only ever sees its own is enough.
+    Node,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Service, Self::EndpointSlice, Self::Node];
+}
+
+/// A parsed object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    /// A Service.
+    Service(Service),
+    /// An EndpointSlice.
+    EndpointSlice(EndpointSlice),
+    /// A node.
+    Node(Node),
+}
+
+impl Object {
+    /// What the object is known by.
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Self::Service(service) => ObjectKey::Service(service.key.clone()),
+            Self::EndpointSlice(slice) => ObjectKey::EndpointSlice(slice.key.clone()),
+            Self::Node(node) => ObjectKey::Node(node.name.clone()),
+        }
+    }
+}
+
+/// What an object is known by, across all kinds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKey {
+    /// A Service.
+    Service(ServiceKey),
+    /// An EndpointSlice.
+    EndpointSlice(SliceKey),
+    /// A node.
+    Node(NodeName),
+}
+
+impl ObjectKey {
+    /// The kind it belongs to.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Node(_) => Kind::Node,
+        }
+    }
+}
+
+/// What has to be planned again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changes {
+    /// All of it: the first time, or after a failed commit.
+    Everything,
+    /// These services, which may no longer exist.
+    Services(BTreeSet<ServiceKey>),
+}
+
+impl Changes {
+    /// Nothing to do.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Everything => false,
+            Self::Services(keys) => keys.is_empty(),
+        }
+    }
+}
+
+/// Everything known of the cluster, kept up event by event.
+///
+/// An event touches the one object it names: the work is proportional to the change.
+#[derive(Debug, Default)]
+pub struct Index {
+    services: BTreeMap<ServiceKey, Service>,
+    slices: BTreeMap<ServiceKey, BTreeMap<Arc<str>, EndpointSlice>>,
+    /// Which service a slice was filed under, to find it when it is deleted or relabelled.
+    owners: BTreeMap<SliceKey, ServiceKey>,
+    nodes: BTreeMap<NodeName, Node>,
+    /// Objects seen in a listing that is under way.
+    listings: BTreeMap<Kind, BTreeSet<ObjectKey>>,
+    synced: BTreeSet<Kind>,
+    dirty: BTreeSet<ServiceKey>,
+}
+
+impl Index {
+    /// An index that knows nothing and is in sync with nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in the newest state of an object. The same state again changes nothing.
+    pub fn apply(&mut self, object: Object) {
+        let key = object.key();
+        if let Some(seen) = self.listings.get_mut(&key.kind()) {
+            seen.insert(key);
+        }
+        match object {
+            Object::Service(service) => self.apply_service(service),
+            Object::EndpointSlice(slice) => self.apply_slice(slice),
+            Object::Node(node) => {
+                self.nodes.insert(node.name.clone(), node);
+            }
+        }
+    }
+
+    /// Forgets an object. One that is not known is no error: a watch may tell the end of what it never
+    /// told the beginning of.
+    pub fn delete(&mut self, key: &ObjectKey) {
+        if let Some(seen) = self.listings.get_mut(&key.kind()) {
+            seen.remove(key);
+        }
+        match key {
+            ObjectKey::Service(key) => {
+                if self.services.remove(key).is_some() {
+                    self.dirty.insert(key.clone());
+                }
+            }
+            ObjectKey::EndpointSlice(key) => self.remove_slice(key),
+            ObjectKey::Node(name) => {
+                self.nodes.remove(name);
+            }
+        }
+    }
+
+    /// A full listing of a kind begins, at the start or after a watch was lost.
+    ///
+    /// What is known stays until [`Index::end_listing`]: a restart of the API server takes nothing away.
+    pub fn begin_listing(&mut self, kind: Kind) {
+        self.listings.insert(kind, BTreeSet::new());
+    }
+
+    /// The listing is complete: objects that it did not name are gone, and the kind is in sync.
+    ///
+    /// Without [`Index::begin_listing`] before it, nothing happens.
+    pub fn end_listing(&mut self, kind: Kind) {
+        let Some(seen) = self.listings.remove(&kind) else {
+            return;
+        };
+        let gone: Vec<ObjectKey> = self.keys(kind).filter(|key| !seen.contains(key)).collect();
+        for key in gone {
+            self.delete(&key);
+        }
+        self.synced.insert(kind);
+    }
+
+    /// Whether every kind has been listed in full once.
+    pub fn is_in_sync(&self) -> bool {
+        Kind::ALL.iter().all(|kind| self.synced.contains(kind))
+    }
+
+    /// The cluster as known now, once every kind is in sync; before that nobody may act on it.
+    pub fn snapshot(&self) -> Option<Snapshot<'_>> {
+        self.is_in_sync().then_some(Snapshot { index: self })
+    }
+
+    /// The services changed since this was last asked, in order, and forgets them.
+    pub fn take_dirty(&mut self) -> BTreeSet<ServiceKey> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    fn apply_service(&mut self, service: Service) {
+        if self.services.get(&service.key) != Some(&service) {
+            self.dirty.insert(service.key.clone());
+            self.services.insert(service.key.clone(), service);
+        }
+    }
+
+    fn apply_slice(&mut self, slice: EndpointSlice) {
+        let owner = self.owners.get(&slice.key);
+        if owner.is_some() && owner != slice.service.as_ref() {
+            self.remove_slice(&slice.key.clone());
+        }
+        let Some(service) = slice.service.clone() else {
+            return;
+        };
+        let siblings = self.slices.entry(service.clone()).or_default();
+        if siblings.get(&slice.key.name) == Some(&slice) {
+            return;
+        }
+        self.owners.insert(slice.key.clone(), service.clone());
+        siblings.insert(slice.key.name.clone(), slice);
+        self.dirty.insert(service);
+    }
+
+    fn remove_slice(&mut self, key: &SliceKey) {
+        let Some(service) = self.owners.remove(key) else {
+            return;
+        };
+        if let Some(siblings) = self.slices.get_mut(&service) {
+            siblings.remove(&key.name);
+            if siblings.is_empty() {
+                self.slices.remove(&service);
+            }
+        }
+        self.dirty.insert(service);
+    }
+
+    fn keys(&self, kind: Kind) -> Box<dyn Iterator<Item = ObjectKey> + '_> {
+        match kind {
+            Kind::Service => Box::new(self.services.keys().cloned().map(ObjectKey::Service)),
+            Kind::EndpointSlice => Box::new(self.owners.keys().cloned().map(ObjectKey::EndpointSlice)),
+            Kind::Node => Box::new(self.nodes.keys().cloned().map(ObjectKey::Node)),
+        }
+    }
+}
+
+/// The cluster at one moment, every kind in sync.
+#[derive(Debug, Clone, Copy)]
+pub struct Snapshot<'a> {
+    index: &'a Index,
+}
+
+impl<'a> Snapshot<'a> {
+    /// All services, in order.
+    pub fn services(&self) -> impl Iterator<Item = &'a Service> + use<'a> {
+        self.index.services.values()
+    }
+
+    /// One service, if it exists.
+    pub fn service(&self, key: &ServiceKey) -> Option<&'a Service> {
+        self.index.services.get(key)
+    }
+
+    /// The EndpointSlices of one service, in order of their names.
+    pub fn slices(&self, key: &ServiceKey) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
+        self.index.slices.get(key).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// One node, if it is known.
+    pub fn node(&self, name: &NodeName) -> Option<&'a Node> {
+        self.index.nodes.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests;
