@@ -1,1 +1,3 @@
 //! netstate
+pub mod conntrack;
+pub mod nft;

@@ -1,0 +1,32 @@
+//! nftables: tables, chains, rules, sets and maps as typed values.
+//!
+//! ```text
+//! desired Ruleset ──┐
+//!                   ├─► diff ─► Transaction ─► NftPort::commit
+//! NftPort::observe ─┘
+//! ```
+//!
+//! Pure but for the port trait. Rules are compared as values; their text exists only in the printer.
+
+mod diff;
+mod name;
+mod port;
+mod rule;
+mod ruleset;
+mod text;
+mod transaction;
+mod value;
+
+pub use diff::diff;
+pub use name::{Family, InvalidName, NAME_MAX, Name, Table};
+pub use port::{NftError, NftPort};
+pub use rule::{
+    AddressType, Comparison, ConnectionState, ConnectionStatus, NatTarget, Operand, Reject, Rule, Selector,
+    Statement, UpdateData, UpdateMode, Verdict,
+};
+pub use ruleset::{
+    BaseChain, Chain, ChainKind, Data, Element, Hook, Policy, Ruleset, Set, SetContent, SetDefinition,
+    SetKind, priority,
+};
+pub use transaction::{Missing, Op, Transaction};
+pub use value::{InterfaceName, InvalidInterfaceName, L4Protocol, Tuple, Type, Value};
