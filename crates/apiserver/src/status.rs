@@ -116,13 +116,15 @@ impl Status {
 
     /// 409: the object changed in between, or a precondition does not hold; `detail` says which.
     pub fn conflict(group: &str, resource: &str, name: &str, detail: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} {name:?}: {detail}", qualified(resource, group));
+        let message =
+            format!("Operation cannot be fulfilled on {} {name:?}: {detail}", qualified(resource, group));
         Self::plain(409, "Conflict", message).about(group, resource, name)
     }
 
     /// 409: the resourceVersion sent is not the stored one.
     pub fn modified(group: &str, resource: &str, name: &str) -> Self {
-        let detail = "the object has been modified; please apply your changes to the latest version and try again";
+        let detail =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(group, resource, name, detail)
     }
 
@@ -181,7 +183,11 @@ impl Status {
 
     /// 405: the resource does not have this verb.
     pub fn method_not_allowed() -> Self {
-        Self::plain(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        Self::plain(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
     }
 
     /// 406: no representation that the caller accepts.
@@ -266,7 +272,8 @@ impl Details {
         }
         if !self.causes.is_empty() {
             let causes = self.causes.iter();
-            let list = causes.map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}));
+            let list = causes
+                .map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}));
             out.insert("causes".to_owned(), list.collect());
         }
         if self.retry_after_seconds > 0 {
@@ -298,18 +305,26 @@ mod tests {
 
     #[test]
     fn wording_is_that_of_kubernetes() {
-        assert_eq!(Status::not_found("apps", "deployments", "web").message, r#"deployments.apps "web" not found"#);
-        let one = Cause::invalid("spec.ports[0].port", &json!(70000), "must be between 1 and 65535, inclusive");
+        assert_eq!(
+            Status::not_found("apps", "deployments", "web").message,
+            r#"deployments.apps "web" not found"#
+        );
+        let one =
+            Cause::invalid("spec.ports[0].port", &json!(70000), "must be between 1 and 65535, inclusive");
         let status = Status::invalid("", "Service", "web", vec![one.clone()]);
         assert_eq!(
             status.message,
             r#"Service "web" is invalid: spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive"#
         );
-        let two = Status::invalid("apps", "Deployment", "web", vec![one, Cause::required("spec.selector", "")]);
+        let two =
+            Status::invalid("apps", "Deployment", "web", vec![one, Cause::required("spec.selector", "")]);
         assert!(two.message.starts_with(r#"Deployment.apps "web" is invalid: [spec.ports[0].port: "#));
         assert!(two.message.ends_with("spec.selector: Required value]"));
         let enumerated = Cause::not_supported("spec.type", &json!("X"), &["ClusterIP", "NodePort"]);
-        assert_eq!(enumerated.message, r#"Unsupported value: "X": supported values: "ClusterIP", "NodePort""#);
+        assert_eq!(
+            enumerated.message,
+            r#"Unsupported value: "X": supported values: "ClusterIP", "NodePort""#
+        );
     }
 
     #[test]
