@@ -1,3 +1,7 @@
 //! netstate
 pub mod conntrack;
 pub mod nft;
+pub mod link;
+pub mod namespace;
+pub mod route;
+pub mod sysctl;
