@@ -1,1 +1,5 @@
 //! kernel
+pub mod link;
+pub mod netns;
+pub mod process;
+pub mod sysctl;
