@@ -1,5 +1,6 @@
 //! Names that the kernel accepts, checked where they come in.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,7 @@ pub enum NameError {
 
 /// The name of a link: 1 to 15 bytes without slash, colon and white space (`dev_valid_name` of the kernel).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkName(String);
+pub struct LinkName(Cow<'static, str>);
 
 impl LinkName {
     /// Checks a name.
@@ -37,19 +38,35 @@ impl LinkName {
         if name.len() > 15 {
             return Err(NameError::TooLong { name: name.to_owned() });
         }
-        Ok(Self(name.to_owned()))
+        Ok(Self(Cow::Owned(name.to_owned())))
+    }
+
+    /// A name known when the program is compiled; use it in `const` items so that a bad one does not compile.
+    ///
+    /// # Panics
+    /// When it is empty, too long, or holds anything but letters, digits and `-`.
+    #[must_use]
+    pub const fn constant(name: &'static str) -> Self {
+        let bytes = name.as_bytes();
+        assert!(!bytes.is_empty() && bytes.len() <= 15, "a link name has 1 to 15 bytes");
+        let mut index = 0;
+        while index < bytes.len() {
+            assert!(bytes[index].is_ascii_alphanumeric() || bytes[index] == b'-', "not a link name");
+            index += 1;
+        }
+        Self(Cow::Borrowed(name))
     }
 
     /// `lo`.
     #[must_use]
-    pub fn loopback() -> Self {
-        Self("lo".to_owned())
+    pub const fn loopback() -> Self {
+        Self::constant("lo")
     }
 
     /// `eth0`, the uplink of nodes and pods.
     #[must_use]
-    pub fn eth0() -> Self {
-        Self("eth0".to_owned())
+    pub const fn eth0() -> Self {
+        Self::constant("eth0")
     }
 
     /// The name as text.
