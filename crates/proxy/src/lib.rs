@@ -1,1 +1,16 @@
-//! proxy
+//! The service proxy: from the cluster's services to what one node's kernel does with their packets.
+//!
+//! In: a [`model::Snapshot`] and the [`NodeContext`]. Out: transactions on the ports of [`netstate`],
+//! nothing else; no socket and no clock is touched here.
+//!
+//! ```text
+//! Snapshot ─► doors (which address and port leads to which endpoints)     the same for every mode
+//!               └─► nftables::plan ─► Ruleset ─► diff ─► NftPort::commit ─► conntrack, affinity clean-up
+//! ```
+
+mod books;
+mod dataplane;
+mod doors;
+pub mod nftables;
+
+pub use dataplane::{Dataplane, NodeContext, SyncError, SyncReport};

@@ -1,0 +1,107 @@
+//! UDP connections that lead where nobody serves any more.
+//!
+//! A UDP client that keeps sending from one port keeps its connection tracking entry alive, and with it
+//! the endpoint chosen for the first packet. TCP needs no help: its peer answers with a reset, or the
+//! client gives up. Only services that lost endpoints, opened or closed are looked at; in particular also
+//! one that lost its last (kubernetes issue 139628).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use model::{EndpointAddress, Port, Protocol};
+use netstate::conntrack::{Connection, Filter};
+use netstate::nft::L4Protocol;
+
+use crate::books::Delta;
+use crate::doors::{Behind, Door};
+
+const ALL_UDP: Filter = Filter::protocol(L4Protocol::UDP);
+
+/// The connections to forget after a change.
+pub(super) fn after_change(delta: &Delta) -> Vec<Filter> {
+    let doors: BTreeSet<&Door> =
+        delta.before.doors.keys().chain(delta.after.doors.keys()).filter(|door| is_udp(door)).collect();
+    let mut filters = Vec::new();
+    for door in doors {
+        let before = slots(&delta.before.doors, door);
+        let after = slots(&delta.after.doors, door);
+        if before.is_empty() && after.is_empty() {
+            continue;
+        }
+        if before.is_empty() || after.is_empty() {
+            // What was sent before the door opened was tracked too, as leading nowhere.
+            filters.push(through(door));
+            continue;
+        }
+        filters.extend(before.iter().filter(|endpoint| !after.contains(endpoint)).map(|gone| to(door, gone)));
+    }
+    filters
+}
+
+/// The connections to forget among all there are, when it is not known what changed.
+///
+/// `before` holds the doors that the kernel had open.
+pub(super) fn among(
+    connections: &[Connection],
+    before: &BTreeMap<Door, Vec<EndpointAddress>>,
+    after: &BTreeMap<Door, Arc<Behind>>,
+) -> Vec<Filter> {
+    let mut filters = BTreeMap::new();
+    for connection in connections {
+        let Some((door, answering)) = ends(connection) else {
+            continue;
+        };
+        let open = |door: &Door| before.contains_key(door) || after.contains_key(door);
+        let node = Door::Node { protocol: Protocol::Udp, port: port_of(&door) };
+        if open(&door) {
+            if !slots(after, &door).contains(&answering) {
+                filters.insert((door, answering), to(&door, &answering));
+            }
+        } else if open(&node) && connection.reply.source != connection.original.destination {
+            // One that is not translated may as well lead to that port of a machine far away.
+            if !slots(after, &node).contains(&answering) {
+                filters.insert((door, answering), to(&door, &answering));
+            }
+        }
+    }
+    filters.into_values().collect()
+}
+
+/// Every UDP connection.
+pub(super) fn udp() -> Filter {
+    ALL_UDP
+}
+
+fn is_udp(door: &Door) -> bool {
+    door.protocol() == Protocol::Udp
+}
+
+fn slots<'a>(doors: &'a BTreeMap<Door, Arc<Behind>>, door: &Door) -> &'a [EndpointAddress] {
+    doors.get(door).map_or(&[], |behind| &behind.slots)
+}
+
+fn through(door: &Door) -> Filter {
+    match door {
+        Door::Cluster { address, port, .. } => ALL_UDP.to(*address, port.number()),
+        Door::Node { port, .. } => ALL_UDP.to_port(port.number()),
+    }
+}
+
+fn to(door: &Door, endpoint: &EndpointAddress) -> Filter {
+    through(door).answered_by(endpoint.address, endpoint.port.number())
+}
+
+fn port_of(door: &Door) -> Port {
+    match door {
+        Door::Cluster { port, .. } | Door::Node { port, .. } => *port,
+    }
+}
+
+/// The door a connection would have come in by if it was for a virtual address, and who answers it.
+fn ends(connection: &Connection) -> Option<(Door, EndpointAddress)> {
+    let knocked = connection.original.destination;
+    let answers = connection.reply.source;
+    let port = |number: u16| Port::try_from(i64::from(number)).ok();
+    let door = Door::Cluster { address: knocked.ip(), protocol: Protocol::Udp, port: port(knocked.port())? };
+    Some((door, EndpointAddress { address: answers.ip(), port: port(answers.port())? }))
+}

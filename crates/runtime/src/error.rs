@@ -1,0 +1,35 @@
+use std::path::PathBuf;
+
+use kube::config::KubeconfigError;
+
+/// Why something of the runtime did not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The kubeconfig file cannot be used.
+    #[error("kubeconfig {} cannot be used: {source}", path.display())]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<KubeconfigError>,
+    },
+    /// No client could be made of a kubeconfig that could be read.
+    #[error("no API client can be made of kubeconfig {}: {source}", path.display())]
+    Client {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// A dataplane panicked: a bug, with nothing sensible left to do but to start afresh.
+    #[error("the dataplane panicked: {0}")]
+    Panicked(#[source] tokio::task::JoinError),
+    /// A watch ended, which it does only when it is told to.
+    #[error("the watch of {kind} ended by itself")]
+    WatchEnded {
+        /// What it watched.
+        kind: &'static str,
+    },
+}

@@ -1,0 +1,176 @@
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use model::{Changes, Index, NodeName};
+use proxy::{Dataplane, SyncError, SyncReport};
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
+
+use crate::watch::{Event, watch};
+use crate::wire;
+use crate::{ProxyStatus, RuntimeError};
+
+/// Events that may wait while the kernel is written; the watches pause when there are more.
+const WAITING: usize = 1024;
+
+/// Pauses between attempts after a failed sync.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Serves the cluster's services on one node until `shutdown` resolves.
+///
+/// What was written stays in the kernel afterwards: a proxy that restarts or is upgraded interrupts
+/// nobody. While the kernel is written on a thread of its own, events gather and are then handled as one.
+///
+/// # Errors
+/// [`RuntimeError::Panicked`] or [`RuntimeError::WatchEnded`], both bugs. A failing API server or kernel is
+/// no error: it is logged, counted in `status` and tried again.
+pub async fn run_proxy<D: Dataplane + 'static>(
+    client: Client,
+    node: NodeName,
+    dataplane: D,
+    status: Arc<ProxyStatus>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RuntimeError> {
+    let (sender, events) = mpsc::channel(WAITING);
+    let mut watches = JoinSet::new();
+    let all = watcher::Config::default;
+    let own = all().fields(&format!("metadata.name={node}"));
+    watches.spawn(watch::<wire::Service>(Api::all(client.clone()), all(), status.clone(), sender.clone()));
+    watches.spawn(watch::<wire::EndpointSlice>(
+        Api::all(client.clone()),
+        all(),
+        status.clone(),
+        sender.clone(),
+    ));
+    watches.spawn(watch::<wire::Node>(Api::all(client), own, status.clone(), sender));
+    follow(events, dataplane, &status, shutdown).await
+}
+
+async fn follow<D: Dataplane + 'static>(
+    mut events: mpsc::Receiver<Event>,
+    dataplane: D,
+    status: &ProxyStatus,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RuntimeError> {
+    tokio::pin!(shutdown);
+    let mut follower = Follower::new(dataplane);
+    let mut batch = Vec::with_capacity(WAITING);
+    loop {
+        let retry = follower.retry_at;
+        tokio::select! {
+            biased;
+            () = &mut shutdown => return Ok(()),
+            count = events.recv_many(&mut batch, WAITING) => {
+                if count == 0 {
+                    return Err(RuntimeError::WatchEnded { kind: "everything" });
+                }
+            }
+            () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+        }
+        batch.drain(..).for_each(|event| follower.take_in(event));
+        if follower.is_due(Instant::now()) {
+            follower = follower.sync(status).await?;
+        }
+    }
+}
+
+/// The index and the dataplane that follows it.
+struct Follower<D> {
+    index: Index,
+    dataplane: D,
+    pending: Changes,
+    /// The first sync is reported apart.
+    synced_once: bool,
+    /// Set after a failure.
+    retry_at: Option<Instant>,
+    pause: Duration,
+}
+
+impl<D: Dataplane + 'static> Follower<D> {
+    fn new(dataplane: D) -> Self {
+        Self {
+            index: Index::new(),
+            dataplane,
+            pending: Changes::Everything,
+            synced_once: false,
+            retry_at: None,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::BeginListing(kind) => self.index.begin_listing(kind),
+            Event::Apply(object) => self.index.apply(object),
+            Event::Delete(key) => self.index.delete(&key),
+            Event::EndListing(kind) => self.index.end_listing(kind),
+        }
+    }
+
+    /// Whether there is something to write, everything is known and no pause is to be kept.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let dirty = self.index.take_dirty();
+        if let Changes::Services(keys) = &mut self.pending {
+            keys.extend(dirty);
+        }
+        self.index.is_in_sync() && !self.pending.is_empty() && self.retry_at.is_none_or(|at| at <= now)
+    }
+
+    async fn sync(self, status: &ProxyStatus) -> Result<Self, RuntimeError> {
+        let (mut follower, result) = spawn_blocking(move || {
+            let mut follower = self;
+            let result = follower.commit();
+            (follower, result)
+        })
+        .await
+        .map_err(RuntimeError::Panicked)?;
+        match result {
+            Some(Ok(report)) => follower.succeeded(report, status),
+            Some(Err(error)) => follower.failed(&error, status),
+            None => {}
+        }
+        Ok(follower)
+    }
+
+    /// `None` when not everything is known yet.
+    fn commit(&mut self) -> Option<Result<SyncReport, SyncError>> {
+        let snapshot = self.index.snapshot()?;
+        Some(self.dataplane.sync(&snapshot, &self.pending))
+    }
+
+    fn succeeded(&mut self, report: SyncReport, status: &ProxyStatus) {
+        if !self.synced_once {
+            tracing::info!(changes = report.changes, "services are served");
+        } else if self.retry_at.is_some() {
+            tracing::info!(changes = report.changes, "services are served again as they should be");
+        } else {
+            tracing::debug!(?report, "services changed");
+        }
+        status.synced();
+        self.synced_once = true;
+        self.pending = Changes::Services(BTreeSet::new());
+        self.retry_at = None;
+        self.pause = FIRST_PAUSE;
+    }
+
+    fn failed(&mut self, error: &SyncError, status: &ProxyStatus) {
+        if self.retry_at.is_none() {
+            tracing::error!(%error, "sync failed, what was there stays; trying again");
+        } else {
+            tracing::debug!(%error, "sync failed again");
+        }
+        status.failed();
+        self.pending = Changes::Everything;
+        self.retry_at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests;

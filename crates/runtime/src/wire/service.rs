@@ -1,0 +1,181 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use model::{
+    Kind, Object, ObjectKey, Parsed, Port, Problem, Protocol, ServiceKey, ServiceKind, ServicePort,
+    SessionAffinity,
+};
+use serde::Deserialize;
+
+use super::{Skipped, Wire, label, or_default, resource, slim_metadata};
+
+/// Hands a Service to a proxy of that name (well-known label).
+const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+
+/// `sessionAffinityConfig.clientIP.timeoutSeconds` when it is not given.
+const DEFAULT_AFFINITY: Duration = Duration::from_secs(10_800);
+
+/// A Service of `v1`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Service {
+    #[serde(deserialize_with = "slim_metadata")]
+    metadata: ObjectMeta,
+    #[serde(default, deserialize_with = "or_default")]
+    spec: Spec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    r#type: Option<String>,
+    #[serde(rename = "clusterIP")]
+    cluster_ip: Option<String>,
+    #[serde(rename = "clusterIPs", default, deserialize_with = "or_default")]
+    cluster_ips: Vec<String>,
+    external_name: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    ports: Vec<SpecPort>,
+    session_affinity: Option<String>,
+    session_affinity_config: Option<AffinityConfig>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SpecPort {
+    name: Option<String>,
+    protocol: Option<String>,
+    port: Option<i64>,
+    node_port: Option<i64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct AffinityConfig {
+    #[serde(rename = "clientIP")]
+    client_ip: Option<ClientIp>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientIp {
+    timeout_seconds: Option<i64>,
+}
+
+resource!(Service, NamespaceResourceScope, "", "Service", "services");
+
+impl Service {
+    fn key(&self) -> Option<ServiceKey> {
+        Some(ServiceKey::new(self.metadata.namespace.as_deref()?, self.metadata.name.as_deref()?))
+    }
+}
+
+impl Wire for Service {
+    const KIND: Kind = Kind::Service;
+
+    fn object_key(&self) -> Option<ObjectKey> {
+        self.key().map(ObjectKey::Service)
+    }
+
+    fn parse(&self) -> Parsed<Option<Object>> {
+        let mut skipped = Skipped::default();
+        let name = || "metadata.name".to_owned();
+        let Some(key) = skipped.ok(name, self.key().ok_or(Problem::Missing)) else {
+            return skipped.finish(None);
+        };
+        let service = model::Service {
+            key,
+            kind: self.spec.kind(&mut skipped),
+            cluster_addresses: self.spec.cluster_addresses(&mut skipped),
+            ports: self.spec.ports(&mut skipped),
+            affinity: self.spec.affinity(&mut skipped),
+            proxy_name: label(&self.metadata, PROXY_NAME).map(Into::into),
+        };
+        skipped.finish(Some(Object::Service(service)))
+    }
+}
+
+impl Spec {
+    fn kind(&self, skipped: &mut Skipped) -> ServiceKind {
+        let kind = match self.r#type.as_deref() {
+            None | Some("ClusterIP") => Ok(ServiceKind::ClusterIp),
+            Some("NodePort") => Ok(ServiceKind::NodePort),
+            Some("LoadBalancer") => Ok(ServiceKind::LoadBalancer),
+            Some("ExternalName") => {
+                Ok(ServiceKind::ExternalName(self.external_name.as_deref().unwrap_or_default().into()))
+            }
+            Some(other) => Err(Problem::Unknown(other.to_owned())),
+        };
+        skipped.ok(|| "spec.type".to_owned(), kind).unwrap_or(ServiceKind::ClusterIp)
+    }
+
+    fn cluster_addresses(&self, skipped: &mut Skipped) -> Vec<IpAddr> {
+        let single = self.cluster_ip.as_slice();
+        let (field, addresses) = match self.cluster_ips.as_slice() {
+            [] => ("spec.clusterIP", single),
+            several => ("spec.clusterIPs", several),
+        };
+        let mut parsed = Vec::new();
+        for (index, text) in
+            addresses.iter().enumerate().filter(|(_, text)| !matches!(text.as_str(), "" | "None"))
+        {
+            let address = text.parse::<IpAddr>().map_err(|_| Problem::Address(text.clone()));
+            parsed.extend(skipped.ok(|| format!("{field}[{index}]"), address));
+        }
+        parsed
+    }
+
+    fn ports(&self, skipped: &mut Skipped) -> Vec<ServicePort> {
+        let mut parsed = Vec::new();
+        for (index, port) in self.ports.iter().enumerate() {
+            parsed.extend(port.parse(&format!("spec.ports[{index}]"), skipped));
+        }
+        parsed
+    }
+
+    fn affinity(&self, skipped: &mut Skipped) -> SessionAffinity {
+        match self.session_affinity.as_deref() {
+            None | Some("" | "None") => SessionAffinity::None,
+            Some("ClientIP") => SessionAffinity::ClientAddress { timeout: self.affinity_timeout(skipped) },
+            Some(other) => {
+                let unknown = Err::<(), _>(Problem::Unknown(other.to_owned()));
+                skipped.ok(|| "spec.sessionAffinity".to_owned(), unknown);
+                SessionAffinity::None
+            }
+        }
+    }
+
+    fn affinity_timeout(&self, skipped: &mut Skipped) -> Duration {
+        let config = self.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+        let Some(seconds) = config.and_then(|config| config.timeout_seconds) else {
+            return DEFAULT_AFFINITY;
+        };
+        let field = || "spec.sessionAffinityConfig.clientIP.timeoutSeconds".to_owned();
+        let timeout = u64::try_from(seconds)
+            .ok()
+            .filter(|seconds| (1..=86_400).contains(seconds))
+            .map(Duration::from_secs)
+            .ok_or(Problem::Seconds(seconds));
+        skipped.ok(field, timeout).unwrap_or(DEFAULT_AFFINITY)
+    }
+}
+
+impl SpecPort {
+    /// A bad node port costs the node port only; a bad port or protocol the whole entry.
+    fn parse(&self, field: &str, skipped: &mut Skipped) -> Option<ServicePort> {
+        let number = self.port.ok_or(Problem::Missing).and_then(Port::try_from);
+        let port = skipped.ok(|| format!("{field}.port"), number);
+        let protocol = self.protocol.as_deref().map_or(Ok(Protocol::Tcp), str::parse);
+        let protocol = skipped.ok(|| format!("{field}.protocol"), protocol);
+        let node_port = self
+            .node_port
+            .filter(|number| *number != 0)
+            .and_then(|number| skipped.ok(|| format!("{field}.nodePort"), Port::try_from(number)));
+        Some(ServicePort {
+            name: self.name.as_deref().unwrap_or_default().into(),
+            protocol: protocol?,
+            port: port?,
+            node_port,
+        })
+    }
+}
