@@ -116,7 +116,8 @@ proptest! {
         // Every address that is not given away can be had.
         let free = pool.capacity() as usize - model.len();
         for n in 0..free {
-            prop_assert!(pool.allocate(&SandboxId::new(format!("late-{n}"))).is_ok());
+            let sandbox = SandboxId::new(format!("late-{n}"));
+            prop_assert!(pool.allocate(&sandbox).is_ok());
         }
         prop_assert!(pool.allocate(&SandboxId::new("one-too-many")).is_err());
     }
