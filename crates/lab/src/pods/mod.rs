@@ -13,7 +13,24 @@
 //! What the agent knows of a pod is on disk (`record`), so that an agent killed at any point finds its
 //! sandboxes and containers again and leaves the running ones alone.
 
+pub mod adopt;
+mod agent;
+mod api;
+pub mod back_off;
+mod catalog;
 mod config;
+pub mod environment;
+mod events;
+pub mod facts;
+mod files;
+mod node;
+pub mod plan;
+pub mod ports;
+pub mod probe;
+mod record;
+pub mod spec;
+pub mod status;
+mod worker;
 
 pub use config::{Config, ServerFiles};
 

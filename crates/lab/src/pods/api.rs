@@ -1,0 +1,159 @@
+//! The API server's side of pods: status, removal, and how requests that fail are tried again.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::runtime::utils::Backoff;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::events::Recorder;
+use super::ports::{ApiOutcome, Failure, Job, PodApi, PodEvent, PodRef};
+
+/// A request that takes longer has failed.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long to wait before a watch is begun anew: short, because the API server of a lab is near.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    next: Duration,
+}
+
+impl Retry {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(2);
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { next: Self::FIRST }
+    }
+}
+
+impl Iterator for Retry {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = self.next;
+        self.next = (wait * 2).min(Self::LONGEST);
+        Some(wait)
+    }
+}
+
+impl Backoff for Retry {
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Pods through the Kubernetes API.
+#[derive(Clone)]
+pub struct KubePods {
+    client: Client,
+    recorder: Recorder,
+}
+
+impl KubePods {
+    /// Pods of the cluster that the client talks to.
+    #[must_use]
+    pub fn new(client: Client, recorder: Recorder) -> Self {
+        Self { client, recorder }
+    }
+
+    fn pods(&self, namespace: &str) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+impl PodApi for KubePods {
+    fn write_status(&self, pod: PodRef, status: PodStatus) -> Job<ApiOutcome> {
+        let api = self.pods(&pod.namespace);
+        Box::pin(async move {
+            let patch = match status_patch(&pod.uid, &status) {
+                Ok(patch) => patch,
+                Err(error) => return ApiOutcome::Failed(Failure::of(&error)),
+            };
+            let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+            let request = api.patch_status(&pod.name, &params, &patch);
+            match tokio::time::timeout(TIMEOUT, request).await {
+                Ok(Ok(_)) => ApiOutcome::Done,
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 => ApiOutcome::Gone,
+                Ok(Err(error)) => ApiOutcome::Failed(Failure::of(&error)),
+                Err(_) => timed_out(),
+            }
+        })
+    }
+
+    fn remove(&self, pod: PodRef) -> Job<ApiOutcome> {
+        let api = self.pods(&pod.namespace);
+        Box::pin(async move {
+            let params = DeleteParams {
+                grace_period_seconds: Some(0),
+                preconditions: Some(Preconditions { uid: Some(pod.uid), resource_version: None }),
+                ..DeleteParams::default()
+            };
+            match tokio::time::timeout(TIMEOUT, api.delete(&pod.name, &params)).await {
+                Ok(Ok(_)) => ApiOutcome::Done,
+                // A conflict means that the name belongs to a successor already.
+                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => ApiOutcome::Gone,
+                Ok(Err(error)) => ApiOutcome::Failed(Failure::of(&error)),
+                Err(_) => timed_out(),
+            }
+        })
+    }
+
+    fn record(&self, pod: &PodRef, event: PodEvent) {
+        self.recorder.record(pod.clone(), event);
+    }
+}
+
+fn timed_out() -> ApiOutcome {
+    ApiOutcome::Failed(Failure { message: "the API server does not answer".to_owned() })
+}
+
+/// The fields of a status that are the node's; those that are absent now must go on the server too.
+const OWN_FIELDS: [&str; 10] = [
+    "phase",
+    "conditions",
+    "message",
+    "reason",
+    "hostIP",
+    "hostIPs",
+    "podIP",
+    "podIPs",
+    "initContainerStatuses",
+    "containerStatuses",
+];
+
+/// A merge patch that makes the pod's status this one, if it still is the pod of that uid.
+fn status_patch(uid: &str, status: &PodStatus) -> serde_json::Result<Value> {
+    let mut status = serde_json::to_value(status)?;
+    if let Value::Object(fields) = &mut status {
+        for field in OWN_FIELDS {
+            fields.entry(field).or_insert(Value::Null);
+        }
+    }
+    Ok(json!({ "metadata": { "uid": uid }, "status": status }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_absent_is_taken_away() {
+        let status = PodStatus { phase: Some("Pending".into()), ..PodStatus::default() };
+        let patch = status_patch("u1", &status).unwrap();
+        assert_eq!(patch["metadata"]["uid"], "u1");
+        assert_eq!(patch["status"]["phase"], "Pending");
+        assert_eq!(patch["status"].get("podIP"), Some(&Value::Null));
+        assert_eq!(patch["status"].get("qosClass"), None);
+    }
+
+    #[test]
+    fn waits_grow_to_two_seconds() {
+        let waits: Vec<_> = Retry::default().take(7).map(|wait| wait.as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 2000, 2000]);
+    }
+}

@@ -1,0 +1,48 @@
+//! The files that make a container part of its pod and cluster: `/etc/hosts` and `/etc/resolv.conf`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+/// `/etc/hosts`: localhost, and the pod's own name at its address.
+#[must_use]
+pub fn hosts(hostname: &str, address: Ipv4Addr) -> String {
+    format!(
+        "# Kubernetes-managed hosts file.\n\
+         127.0.0.1\tlocalhost\n\
+         ::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::0\tip6-localnet\n\
+         fe00::0\tip6-mcastprefix\n\
+         fe00::1\tip6-allnodes\n\
+         fe00::2\tip6-allrouters\n\
+         {address}\t{hostname}\n"
+    )
+}
+
+/// `/etc/resolv.conf`: the cluster's name server, and the search list by which short names find services.
+#[must_use]
+pub fn resolv_conf(server: IpAddr, namespace: &str, domain: &str) -> String {
+    format!(
+        "search {namespace}.svc.{domain} svc.{domain} {domain}\n\
+         nameserver {server}\n\
+         options ndots:5\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolv_conf_is_what_kubernetes_writes() {
+        let text = resolv_conf("10.96.0.10".parse().unwrap(), "default", "cluster.local");
+        assert_eq!(
+            text,
+            "search default.svc.cluster.local svc.cluster.local cluster.local\n\
+             nameserver 10.96.0.10\noptions ndots:5\n"
+        );
+    }
+
+    #[test]
+    fn hosts_names_the_pod() {
+        assert!(hosts("web", "10.244.1.2".parse().unwrap()).ends_with("10.244.1.2\tweb\n"));
+    }
+}

@@ -1,0 +1,267 @@
+//! The node's own objects: its Node with status, and its Lease.
+
+mod facts;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt;
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use self::facts::MachineFacts;
+use super::api::Retry;
+use super::status::time;
+
+/// How often the lease is renewed, as the kubelet does.
+const LEASE_PERIOD: Duration = Duration::from_secs(10);
+/// How long others take the node for alive after a renewal.
+const LEASE_DURATION_SECONDS: i32 = 40;
+/// How often the Node's status is written though nothing has changed.
+const STATUS_PERIOD: Duration = Duration::from_secs(300);
+/// Where leases of nodes are kept.
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+
+/// What makes the node's objects.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: std::net::Ipv4Addr,
+    /// Labels beside the well-known ones.
+    pub labels: BTreeMap<String, String>,
+    /// Port of the kubelet API.
+    pub kubelet_port: u16,
+}
+
+/// What the agent and this task tell each other.
+#[derive(Debug)]
+pub struct NodeLink {
+    /// Set by the agent: pods can be connected.
+    pub network_ready: watch::Receiver<bool>,
+    /// Set by this task: the node's range, once the control plane has given one.
+    pub pod_range: watch::Sender<Option<Ipv4Net>>,
+}
+
+/// Keeps the Node and its Lease until dropped. An API server that is away is waited for.
+pub async fn keep(client: Client, config: NodeConfig, mut link: NodeLink) {
+    let node = OwnNode { api: Api::all(client.clone()), machine: MachineFacts::read(), config };
+    let lease = keep_lease(client, node.config.name.clone());
+    let object = async {
+        loop {
+            node.register_until_done(*link.network_ready.borrow()).await;
+            node.follow(&mut link).await;
+        }
+    };
+    tokio::join!(lease, object);
+}
+
+struct OwnNode {
+    api: Api<core::Node>,
+    machine: MachineFacts,
+    config: NodeConfig,
+}
+
+impl OwnNode {
+    async fn register_until_done(&self, ready: bool) {
+        let mut retry = Retry::default();
+        while let Err(error) = self.register(ready).await {
+            warn!(node = self.config.name, %error, "cannot register the node yet");
+            wait(&mut retry).await;
+        }
+        info!(node = self.config.name, "node registered");
+    }
+
+    async fn register(&self, ready: bool) -> kube::Result<()> {
+        let labels = self.labels();
+        let node = core::Node {
+            metadata: ObjectMeta {
+                name: Some(self.config.name.clone()),
+                labels: Some(labels.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(core::NodeSpec::default()),
+            ..core::Node::default()
+        };
+        match self.api.create(&PostParams::default(), &node).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let patch = serde_json::json!({"metadata": {"labels": labels}});
+                self.api.patch(&self.config.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        self.write_status(ready).await
+    }
+
+    /// Reports the range and keeps the status; returns when the Node has been deleted.
+    async fn follow(&self, link: &mut NodeLink) {
+        let selector = format!("metadata.name={}", self.config.name);
+        let events =
+            watcher(self.api.clone(), watcher::Config::default().fields(&selector)).backoff(Retry::default());
+        tokio::pin!(events);
+        let mut seen = false;
+        let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + STATUS_PERIOD, STATUS_PERIOD);
+        let mut written = *link.network_ready.borrow();
+        let mut retry = Retry::default();
+        loop {
+            let ready = *link.network_ready.borrow_and_update();
+            if ready != written {
+                match self.write_status(ready).await {
+                    Ok(()) => written = ready,
+                    Err(error) => {
+                        warn!(node = self.config.name, %error, "cannot write the node's status yet");
+                        wait(&mut retry).await;
+                        continue;
+                    }
+                }
+            }
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(watcher::Event::Init)) => seen = false,
+                    Some(Ok(watcher::Event::Apply(node) | watcher::Event::InitApply(node))) => {
+                        seen = true;
+                        report_range(&node, link);
+                    }
+                    Some(Ok(watcher::Event::InitDone)) if seen => {}
+                    Some(Ok(watcher::Event::Delete(_) | watcher::Event::InitDone)) | None => return,
+                    Some(Err(error)) => warn!(node = self.config.name, %error, "lost sight of the node"),
+                },
+                changed = link.network_ready.changed() => if changed.is_err() {
+                    // The agent is ending.
+                    return std::future::pending().await;
+                },
+                _ = beat.tick() => if let Err(error) = self.write_status(written).await {
+                    warn!(node = self.config.name, %error, "cannot write the node's status");
+                },
+            }
+        }
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        let well_known = [
+            ("kubernetes.io/hostname", self.config.name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", facts::architecture()),
+            ("beta.kubernetes.io/os", "linux"),
+            ("beta.kubernetes.io/arch", facts::architecture()),
+        ];
+        let mut labels = self.config.labels.clone();
+        labels.extend(well_known.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        labels
+    }
+
+    async fn write_status(&self, ready: bool) -> kube::Result<()> {
+        let before = self.api.get(&self.config.name).await?.status.unwrap_or_default();
+        let status = self.status(ready, &before, Timestamp::now());
+        let patch = serde_json::json!({ "status": status });
+        self.api.patch_status(&self.config.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    fn status(&self, ready: bool, before: &core::NodeStatus, now: Timestamp) -> core::NodeStatus {
+        let ready = if ready {
+            ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
+        } else {
+            ("Ready", "False", "KubeletNotReady", "the pod network is not set up yet")
+        };
+        let all = [
+            ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            ready,
+        ];
+        let old = before.conditions.as_deref().unwrap_or_default();
+        let conditions = all.map(|(kind, status, reason, message)| {
+            let same = old.iter().find(|condition| condition.type_ == kind && condition.status == status);
+            core::NodeCondition {
+                type_: kind.to_owned(),
+                status: status.to_owned(),
+                reason: Some(reason.to_owned()),
+                message: Some(message.to_owned()),
+                last_heartbeat_time: Some(time(now)),
+                last_transition_time: same
+                    .and_then(|same| same.last_transition_time.clone())
+                    .or_else(|| Some(time(now))),
+            }
+        });
+        let address = |kind: &str, address: String| core::NodeAddress { type_: kind.to_owned(), address };
+        core::NodeStatus {
+            addresses: Some(vec![
+                address("InternalIP", self.config.address.to_string()),
+                address("Hostname", self.config.name.clone()),
+            ]),
+            capacity: Some(self.machine.capacity()),
+            allocatable: Some(self.machine.capacity()),
+            conditions: Some(conditions.to_vec()),
+            daemon_endpoints: Some(core::NodeDaemonEndpoints {
+                kubelet_endpoint: Some(core::DaemonEndpoint { port: self.config.kubelet_port.into() }),
+            }),
+            node_info: Some(self.machine.node_info()),
+            ..core::NodeStatus::default()
+        }
+    }
+}
+
+fn report_range(node: &core::Node, link: &NodeLink) {
+    let range = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref()).and_then(|text| text.parse().ok());
+    link.pod_range.send_if_modified(|known| {
+        let news = range.is_some() && *known != range;
+        if news {
+            *known = range;
+        }
+        news
+    });
+}
+
+async fn keep_lease(client: Client, name: String) {
+    let api: Api<Lease> = Api::namespaced(client, LEASE_NAMESPACE);
+    let mut beat = tokio::time::interval(LEASE_PERIOD);
+    let mut was_written = true;
+    loop {
+        beat.tick().await;
+        let written = write_lease(&api, &name).await;
+        if let Err(error) = &written
+            && was_written
+        {
+            warn!(node = name, %error, "cannot renew the node's lease");
+        }
+        was_written = written.is_ok();
+    }
+}
+
+async fn write_lease(api: &Api<Lease>, name: &str) -> kube::Result<()> {
+    let spec = LeaseSpec {
+        holder_identity: Some(name.to_owned()),
+        lease_duration_seconds: Some(LEASE_DURATION_SECONDS),
+        renew_time: Some(MicroTime(Timestamp::now())),
+        ..LeaseSpec::default()
+    };
+    let patch = serde_json::json!({ "spec": spec });
+    match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        other => return other.map(drop),
+    }
+    let lease = Lease {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(LEASE_NAMESPACE.to_owned()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(spec),
+    };
+    api.create(&PostParams::default(), &lease).await.map(drop)
+}
+
+async fn wait(retry: &mut Retry) {
+    tokio::time::sleep(retry.next().unwrap_or_default()).await;
+}

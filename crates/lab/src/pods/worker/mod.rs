@@ -1,0 +1,490 @@
+//! One task per pod: asks the plan what to do, does it, notes what came of it, asks again.
+
+mod outcome;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as core;
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use self::outcome::Outcome;
+use super::adopt::container_id;
+use super::environment::{Addresses, Expanded};
+use super::facts::{Facts, Run, Stop};
+use super::files;
+use super::plan::{self, Action, Flight, Op};
+use super::ports::{
+    ContainerRef, ContainerRequest, PodEvent, PodRef, Ports, SandboxId, SandboxRequest, Severity, StartFailure,
+    StartStage, provide,
+};
+use super::probe::Tally;
+use super::record::{PodDirectory, Record};
+use super::spec::{Handler, PodSpec};
+use super::status;
+
+/// What all workers of a node share.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The node's address.
+    pub host: std::net::Ipv4Addr,
+    /// For `/etc/resolv.conf`.
+    pub dns_server: std::net::IpAddr,
+    /// For `/etc/resolv.conf`.
+    pub dns_domain: String,
+    /// See [`super::Config::withdrawal_delay`].
+    pub withdrawal_delay: Duration,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Input {
+    /// The pod as it is now.
+    Pod(Box<core::Pod>),
+    /// The API server has no such pod any more.
+    Gone,
+}
+
+/// Whether a worker goes on.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    GoesOn,
+    Forgotten,
+}
+
+/// What a worker starts with.
+pub struct Begin {
+    /// The pod.
+    pub pod: core::Pod,
+    /// The same, parsed.
+    pub spec: PodSpec,
+    /// What is known of it.
+    pub facts: Facts,
+    /// Where it is kept.
+    pub directory: PodDirectory,
+}
+
+/// The task of one pod.
+pub struct Worker {
+    pod: core::Pod,
+    spec: PodSpec,
+    facts: Facts,
+    directory: PodDirectory,
+    ports: Ports,
+    settings: Arc<Settings>,
+    inbox: mpsc::UnboundedReceiver<Input>,
+    flight: Flight,
+    jobs: FuturesUnordered<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    /// Failures in a row of work that is simply tried again.
+    failures: BTreeMap<Op, u32>,
+    tallies: BTreeMap<String, Tally>,
+    /// The status that the API server has, as far as we know.
+    sent: Option<core::PodStatus>,
+    /// The newest status, sent or not: conditions keep their times from it.
+    built: Option<core::PodStatus>,
+    /// What was last written to disk.
+    saved: Option<Facts>,
+}
+
+impl Worker {
+    /// A worker that is not running yet.
+    #[must_use]
+    pub fn new(
+        begin: Begin,
+        ports: Ports,
+        settings: Arc<Settings>,
+        inbox: mpsc::UnboundedReceiver<Input>,
+    ) -> Self {
+        let known = begin.pod.status.clone();
+        Self {
+            pod: begin.pod,
+            spec: begin.spec,
+            facts: begin.facts,
+            directory: begin.directory,
+            ports,
+            settings,
+            inbox,
+            flight: Flight::default(),
+            jobs: FuturesUnordered::new(),
+            failures: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+            sent: known.clone(),
+            built: known,
+            saved: None,
+        }
+    }
+
+    /// Runs until nothing is left of the pod, or until the agent ends: then everything stays as it is.
+    pub async fn run(mut self) {
+        self.note_deletion();
+        loop {
+            let now = Timestamp::now();
+            let (progress, wake) = self.step(now);
+            if progress == Progress::Forgotten {
+                if let Err(error) = self.directory.remove() {
+                    warn!(pod = self.spec.label(), %error, "cannot remove the pod's directory");
+                }
+                return;
+            }
+            let pause = wake.map_or(Duration::from_secs(3600), |at| {
+                // A little late rather than a little early: a timer may have coarser ticks than the clock.
+                Duration::try_from(at.duration_since(now)).unwrap_or_default() + Duration::from_millis(1)
+            });
+            tokio::select! {
+                input = self.inbox.recv() => match input {
+                    Some(input) => self.tell(input),
+                    None => return,
+                },
+                Some(outcome) = self.jobs.next() => self.note(outcome, Timestamp::now()),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        match input {
+            Input::Pod(pod) => match PodSpec::parse(&pod) {
+                Ok(spec) => {
+                    self.spec = spec;
+                    self.pod = *pod;
+                    self.saved = None;
+                    self.note_deletion();
+                }
+                Err(error) => warn!(pod = self.spec.label(), %error, "unusable update of a pod"),
+            },
+            Input::Gone => {
+                let now = Timestamp::now();
+                if self.facts.termination.is_none() {
+                    self.terminate(now, self.spec.grace);
+                }
+                if let Some(termination) = &mut self.facts.termination {
+                    termination.gone = true;
+                }
+            }
+        }
+    }
+
+    fn note_deletion(&mut self) {
+        if let Some(deletion) = self.spec.deletion {
+            self.terminate(Timestamp::now(), deletion.grace);
+        }
+    }
+
+    fn terminate(&mut self, now: Timestamp, grace: Duration) {
+        let serving = plan::pod_ready(&self.spec, &self.facts);
+        self.facts.terminate(now, grace, self.settings.withdrawal_delay, serving);
+    }
+
+    /// Begins what is to be done now; when time alone will change that.
+    fn step(&mut self, now: Timestamp) -> (Progress, Option<Timestamp>) {
+        let plan = plan::decide(&self.spec, &self.facts, &self.flight, now);
+        let mut forgotten = false;
+        let mut begun = Vec::new();
+        for action in plan.actions {
+            if action == Action::Forget {
+                forgotten = true;
+                continue;
+            }
+            debug!(pod = self.spec.label(), ?action, "begin");
+            self.flight.running.insert(action.op());
+            begun.push(self.begin(action, now));
+        }
+        if forgotten {
+            return (Progress::Forgotten, None);
+        }
+        // On disk before anything happens: the jobs have not been polled yet.
+        self.save();
+        self.jobs.extend(begun);
+        let status_wake = self.send_status(now);
+        (Progress::GoesOn, plan.wake.into_iter().chain(status_wake).min())
+    }
+
+    fn save(&mut self) {
+        if self.saved.as_ref() == Some(&self.facts) {
+            return;
+        }
+        let record = Record { pod: self.pod.clone(), facts: self.facts.clone() };
+        match self.directory.save(&record) {
+            Ok(()) => self.saved = Some(record.facts),
+            Err(error) => warn!(pod = self.spec.label(), %error, "cannot write the pod's record"),
+        }
+    }
+
+    /// Writes the status when it has changed and no write is under way.
+    fn send_status(&mut self, now: Timestamp) -> Option<Timestamp> {
+        if self.facts.termination.as_ref().is_some_and(|termination| termination.gone) {
+            return None;
+        }
+        let context = status::Context { host: self.settings.host, previous: self.built.as_ref(), now };
+        let status = status::build(&self.spec, &self.facts, context);
+        self.built = Some(status.clone());
+        if self.sent.as_ref() == Some(&status) || self.flight.running.contains(&Op::Status) {
+            return None;
+        }
+        if let Some(until) = self.flight.held.get(&Op::Status).filter(|until| **until > now) {
+            return Some(*until);
+        }
+        self.flight.running.insert(Op::Status);
+        let job = self.ports.api.write_status(self.pod_ref(), status.clone());
+        self.jobs.push(Box::pin(async move { Outcome::StatusWritten { status: Box::new(status), came: job.await } }));
+        None
+    }
+
+    fn pod_ref(&self) -> PodRef {
+        PodRef {
+            namespace: self.spec.namespace.clone(),
+            name: self.spec.name.clone(),
+            uid: self.spec.uid.clone(),
+        }
+    }
+
+    fn sandbox_id(&self) -> SandboxId {
+        SandboxId { uid: self.spec.uid.clone(), attempt: self.facts.sandbox_attempts }
+    }
+
+    fn event(&self, severity: Severity, reason: &'static str, message: String, container: Option<&str>) {
+        let container = container.map(|name| ContainerRef {
+            name: name.to_owned(),
+            init: self.spec.init.iter().any(|container| container.name == name),
+        });
+        self.ports.api.record(&self.pod_ref(), PodEvent { severity, reason, message, container });
+    }
+
+    /// Notes that the action begins and makes the work of it, which starts when it is first polled.
+    fn begin(&mut self, action: Action, now: Timestamp) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        let ports = self.ports.clone();
+        match action {
+            Action::StartSandbox { attempt } => {
+                let init: Vec<_> = self.spec.init.iter().map(|container| container.name.clone()).collect();
+                self.facts.sandbox_begins(attempt, init.iter().map(String::as_str));
+                let request =
+                    SandboxRequest { id: self.sandbox_id(), hostname: self.spec.hostname.clone() };
+                Box::pin(async move { Outcome::SandboxStarted(ports.sandboxes.start(request).await) })
+            }
+            Action::RemoveSandbox => {
+                let (id, pause) = (self.sandbox_id(), self.facts.sandbox.facts().map(|facts| facts.pause));
+                Box::pin(async move { Outcome::SandboxRemoved(ports.sandboxes.remove(id, pause).await) })
+            }
+            Action::WatchSandbox => {
+                let pause = self.facts.sandbox.facts().map(|facts| facts.pause);
+                Box::pin(async move {
+                    if let Some(pause) = pause {
+                        ports.sandboxes.lost(pause).await;
+                    }
+                    Outcome::SandboxLost(pause)
+                })
+            }
+            Action::Provide { container } => self.begin_provide(container),
+            Action::Start { container, attempt } => self.begin_start(container, attempt),
+            Action::Watch { container } => {
+                let id = self.running_id(&container);
+                Box::pin(async move {
+                    let exit = ports.containers.exited(id.clone()).await;
+                    Outcome::Exited { container, id, exit }
+                })
+            }
+            Action::Check { container } => self.begin_check(container, now),
+            Action::Hook { container, deadline } => self.begin_hook(container, deadline, now),
+            Action::Stop { container } => self.begin_stop(container, now),
+            Action::Kill { container } => {
+                self.facts.container_mut(&container).stop.get_or_insert_with(Stop::default).killed = Some(now);
+                let id = self.running_id(&container);
+                Box::pin(async move {
+                    let came = ports.containers.signal(id, nix::libc::SIGKILL).await;
+                    Outcome::Signalled { container, came }
+                })
+            }
+            Action::Remove { container } => {
+                let id = match &self.facts.container_mut(&container).run {
+                    Run::Exited(exit) => exit.id.clone(),
+                    Run::Never | Run::Running { .. } => String::new(),
+                };
+                Box::pin(async move {
+                    let came = ports.containers.remove(id.clone()).await;
+                    Outcome::Removed { container, id, came }
+                })
+            }
+            Action::DeleteObject | Action::Forget => {
+                let pod = self.pod_ref();
+                Box::pin(async move { Outcome::ObjectDeleted(ports.api.remove(pod).await) })
+            }
+        }
+    }
+
+    fn running_id(&self, container: &str) -> String {
+        match self.facts.containers.get(container).map(|known| &known.run) {
+            Some(Run::Running { id, .. }) => id.clone(),
+            _ => String::new(),
+        }
+    }
+
+    fn begin_provide(&mut self, container: String) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        let images = self.ports.images.clone();
+        let Some(spec) = self.spec.container(&container) else {
+            return Box::pin(async move { Outcome::Unknown { op: Op::Provide(container) } });
+        };
+        let (name, policy) = (spec.image.clone(), spec.pull);
+        if policy != super::spec::PullPolicy::Never && !matches!(images.find(&name), Ok(Some(_))) {
+            self.event(Severity::Normal, "Pulling", format!("Pulling image \"{name}\""), Some(&container));
+        }
+        Box::pin(async move {
+            let came = provide(images.as_ref(), &name, policy).await;
+            Outcome::Provided { container, came }
+        })
+    }
+
+    fn begin_start(&mut self, name: String, attempt: u32) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        let known = self.facts.container_mut(&name);
+        known.start_begins(attempt);
+        let image = known.image.clone();
+        let id = container_id(&self.spec.uid, &name, attempt);
+        let request = match (self.spec.container(&name), image, self.facts.sandbox.facts()) {
+            (Some(spec), Some(image), Some(sandbox)) => {
+                let addresses = Addresses { pod: sandbox.address, host: self.settings.host };
+                self.pod_files(sandbox.address, spec).map(|binds| ContainerRequest {
+                    id: id.clone(),
+                    process: Expanded::of(spec, &self.spec, addresses),
+                    spec: spec.clone(),
+                    image,
+                    pause: sandbox.pause,
+                    log: self.directory.log(&name, attempt),
+                    binds,
+                })
+            }
+            // The plan starts containers of the manifest, with their image, in a sandbox that is up.
+            _ => Err(std::io::Error::other("the pod changed while its container was being started")),
+        };
+        if let Some(old) = attempt.checked_sub(2) {
+            // `kubectl logs --previous` reads the run before this one; older logs nobody can ask for.
+            let _ = std::fs::remove_file(self.directory.log(&name, old));
+        }
+        let containers = self.ports.containers.clone();
+        Box::pin(async move {
+            let came = match request {
+                Ok(request) => containers.start(request).await,
+                Err(error) => Err(StartFailure { stage: StartStage::Create, message: error.to_string() }),
+            };
+            Outcome::Started { container: name, id, came }
+        })
+    }
+
+    /// Writes the files that containers of the pod see and says where they see them.
+    fn pod_files(
+        &self,
+        address: std::net::Ipv4Addr,
+        container: &super::spec::ContainerSpec,
+    ) -> std::io::Result<Vec<(std::path::PathBuf, String, bool)>> {
+        let hostname = &self.spec.hostname;
+        let resolv =
+            files::resolv_conf(self.settings.dns_server, &self.spec.namespace, &self.settings.dns_domain);
+        let contents = [
+            ("hosts", files::hosts(hostname, address)),
+            ("hostname", format!("{hostname}\n")),
+            ("resolv.conf", resolv),
+        ];
+        let mut binds = Vec::new();
+        for (name, content) in contents {
+            let path = self.directory.file(name);
+            // Never replaced while containers see it: they see the file, not its name.
+            if std::fs::read(&path).ok().as_deref() != Some(content.as_bytes()) {
+                std::fs::write(&path, content)?;
+            }
+            binds.push((path, format!("/etc/{name}"), false));
+        }
+        for mount in &container.mounts {
+            if self.spec.empty_dirs.contains(&mount.volume) {
+                let path = self.directory.volume(&mount.volume);
+                std::fs::create_dir_all(&path)?;
+                let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+                std::fs::set_permissions(&path, everyone)?;
+                binds.push((path, mount.path.clone(), mount.read_only));
+            }
+        }
+        Ok(binds)
+    }
+
+    fn begin_check(&mut self, container: String, now: Timestamp) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        let probe = self.spec.container(&container).and_then(|spec| spec.readiness.clone());
+        let (Some(probe), Some(sandbox)) = (probe, self.facts.sandbox.facts()) else {
+            self.flight.next_check.insert(container.clone(), Timestamp::MAX);
+            return Box::pin(async move { Outcome::Unknown { op: Op::Check(container) } });
+        };
+        self.flight.next_check.insert(container.clone(), super::facts::later(now, probe.period));
+        let (id, address) = (self.running_id(&container), sandbox.address);
+        let work = run_handler(&self.ports, probe.handler, id.clone(), address, probe.timeout);
+        Box::pin(async move { Outcome::Checked { container, id, came: work.await } })
+    }
+
+    fn begin_hook(
+        &mut self,
+        container: String,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        let handler = self.spec.container(&container).and_then(|spec| spec.pre_stop.clone());
+        let (Some(handler), Some(sandbox)) = (handler, self.facts.sandbox.facts()) else {
+            return Box::pin(async move { Outcome::Hooked { container, came: Ok(()) } });
+        };
+        let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
+        let work = run_handler(&self.ports, handler, self.running_id(&container), sandbox.address, left);
+        Box::pin(async move {
+            let came = match tokio::time::timeout(left, work).await {
+                Ok(came) => came,
+                Err(_) => Err(super::ports::Failure { message: "the grace period is over".to_owned() }),
+            };
+            Outcome::Hooked { container, came }
+        })
+    }
+
+    fn begin_stop(&mut self, container: String, now: Timestamp) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        let message = format!("Stopping container {container}");
+        self.event(Severity::Normal, "Killing", message, Some(&container));
+        let id = self.running_id(&container);
+        let known = self.facts.container_mut(&container);
+        known.stop.get_or_insert_with(Stop::default).signalled = Some(now);
+        let signal = known.image.as_ref().map_or(nix::libc::SIGTERM, |image| image.stop_signal);
+        let containers = self.ports.containers.clone();
+        Box::pin(async move {
+            let came = containers.signal(id, signal).await;
+            Outcome::Signalled { container, came }
+        })
+    }
+}
+
+/// Does what a probe or hook asks for; `Err` says why it failed.
+fn run_handler(
+    ports: &Ports,
+    handler: Handler,
+    id: String,
+    address: std::net::Ipv4Addr,
+    timeout: Duration,
+) -> super::ports::Job<Result<(), super::ports::Failure>> {
+    match handler {
+        Handler::Sleep { duration } => Box::pin(async move {
+            tokio::time::sleep(duration).await;
+            Ok(())
+        }),
+        Handler::Exec { command } => {
+            let work = ports.containers.exec(id, command, timeout);
+            Box::pin(async move {
+                let report = work.await?;
+                if report.code == 0 {
+                    return Ok(());
+                }
+                Err(super::ports::Failure { message: report.output.trim_end().to_owned() })
+            })
+        }
+        network @ (Handler::Http { .. } | Handler::Tcp { .. }) => ports.prober.check(network, address, timeout),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
