@@ -1,2 +1,3 @@
 //! lab
 pub mod pods;
+pub mod topology;
