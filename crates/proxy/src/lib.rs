@@ -12,5 +12,7 @@ mod books;
 mod dataplane;
 mod doors;
 pub mod nftables;
+#[cfg(test)]
+mod sample;
 
 pub use dataplane::{Dataplane, NodeContext, SyncError, SyncReport};

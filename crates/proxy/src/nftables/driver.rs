@@ -148,12 +148,12 @@ impl<N: NftPort + Send, C: ConntrackPort + Send> Dataplane for NftablesProxy<N, 
 
     fn cleanup(&mut self) -> Result<(), SyncError> {
         self.committed = None;
-        if self.nft.observe(&TABLE)?.is_some() {
-            let mut transaction = Transaction::new(TABLE);
-            transaction.ops.push(Op::DeleteTable);
-            self.nft.commit(&transaction)?;
+        let mut transaction = Transaction::new(TABLE);
+        transaction.ops.push(Op::DeleteTable);
+        match self.nft.commit(&transaction) {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
         }
-        Ok(())
     }
 }
 

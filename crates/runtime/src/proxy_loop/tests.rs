@@ -1,1 +1,152 @@
+use std::future::pending;
+use std::io;
+use std::sync::Mutex;
 
+use model::{Kind, Object, ObjectKey, Service, ServiceKey, ServiceKind, SessionAffinity, Snapshot};
+use netstate::nft::NftError;
+use tokio::time::timeout;
+
+use super::*;
+
+/// Longer than any step takes; reached only when something hangs.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Tells what it was asked, and fails as often as it is told to.
+struct Recorder {
+    calls: mpsc::UnboundedSender<(Vec<String>, Changes)>,
+    failures: Arc<Mutex<usize>>,
+}
+
+impl Dataplane for Recorder {
+    fn sync(&mut self, snapshot: &Snapshot<'_>, changes: &Changes) -> Result<SyncReport, SyncError> {
+        let services = snapshot.services().map(|service| service.key.to_string()).collect();
+        // Decided before the call is told, so that a test which then orders failures orders later ones.
+        let failing = {
+            let mut failures = self.failures.lock().unwrap();
+            let failing = *failures > 0;
+            *failures = failures.saturating_sub(1);
+            failing
+        };
+        self.calls.send((services, changes.clone())).unwrap();
+        if failing {
+            return Err(
+                NftError::Kernel { doing: "writing", source: io::Error::from_raw_os_error(16) }.into()
+            );
+        }
+        Ok(SyncReport::default())
+    }
+
+    fn cleanup(&mut self) -> Result<(), SyncError> {
+        Ok(())
+    }
+}
+
+struct Rig {
+    events: mpsc::Sender<Event>,
+    calls: mpsc::UnboundedReceiver<(Vec<String>, Changes)>,
+    failures: Arc<Mutex<usize>>,
+    status: Arc<ProxyStatus>,
+    _running: JoinSet<Result<(), RuntimeError>>,
+}
+
+impl Rig {
+    fn start(failures: usize) -> Self {
+        let (sender, calls) = mpsc::unbounded_channel();
+        let (events, receiver) = mpsc::channel(WAITING);
+        let failures = Arc::new(Mutex::new(failures));
+        let status = Arc::new(ProxyStatus::default());
+        let dataplane = Recorder { calls: sender, failures: failures.clone() };
+        let mut running = JoinSet::new();
+        let told = status.clone();
+        running.spawn(async move { follow(receiver, dataplane, &told, pending()).await });
+        Self { events, calls, failures, status, _running: running }
+    }
+
+    async fn tell(&self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            self.events.send(event).await.unwrap();
+        }
+    }
+
+    async fn call(&mut self) -> (Vec<String>, Changes) {
+        timeout(DEADLINE, self.calls.recv()).await.unwrap().unwrap()
+    }
+}
+
+fn apply(name: &str) -> Event {
+    Event::Apply(Object::Service(Service {
+        key: ServiceKey::new("default", name),
+        kind: ServiceKind::ClusterIp,
+        cluster_addresses: Vec::new(),
+        ports: Vec::new(),
+        affinity: SessionAffinity::None,
+        proxy_name: None,
+    }))
+}
+
+fn listing(kind: Kind) -> [Event; 2] {
+    [Event::BeginListing(kind), Event::EndListing(kind)]
+}
+
+fn only(name: &str) -> Changes {
+    Changes::Services([ServiceKey::new("default", name)].into())
+}
+
+#[tokio::test]
+async fn nothing_is_written_before_everything_is_known() {
+    let mut rig = Rig::start(0);
+    rig.tell([Event::BeginListing(Kind::Service), apply("a"), Event::EndListing(Kind::Service)]).await;
+    rig.tell(listing(Kind::EndpointSlice)).await;
+    tokio::task::yield_now().await;
+    assert!(rig.calls.try_recv().is_err());
+    rig.tell(listing(Kind::Node)).await;
+    assert_eq!(rig.call().await, (vec!["default/a".to_owned()], Changes::Everything));
+}
+
+#[tokio::test]
+async fn a_change_names_what_it_changes() {
+    let mut rig = Rig::start(0);
+    rig.tell(Kind::ALL.into_iter().flat_map(listing)).await;
+    rig.call().await;
+    rig.tell([apply("a")]).await;
+    assert_eq!(rig.call().await, (vec!["default/a".to_owned()], only("a")));
+    rig.tell([Event::Delete(ObjectKey::Service(ServiceKey::new("default", "a")))]).await;
+    assert_eq!(rig.call().await, (vec![], only("a")));
+}
+
+#[tokio::test]
+async fn a_failure_is_tried_again_with_everything() {
+    let mut rig = Rig::start(0);
+    rig.tell(Kind::ALL.into_iter().flat_map(listing)).await;
+    rig.call().await;
+    *rig.failures.lock().unwrap() = 2;
+    rig.tell([apply("a")]).await;
+    let seen = [rig.call().await.1, rig.call().await.1, rig.call().await.1];
+    assert_eq!(seen, [only("a"), Changes::Everything, Changes::Everything]);
+    rig.tell([apply("b")]).await;
+    assert_eq!(rig.call().await.1, only("b"), "after a success only changes are looked at");
+    assert_eq!(rig.status.failures(), 2);
+}
+
+#[tokio::test]
+async fn a_new_listing_takes_nothing_away_before_its_end() {
+    let mut rig = Rig::start(0);
+    rig.tell(Kind::ALL.into_iter().flat_map(listing)).await;
+    rig.call().await;
+    rig.tell([apply("a")]).await;
+    rig.call().await;
+    rig.tell([Event::BeginListing(Kind::Service), apply("b")]).await;
+    assert_eq!(rig.call().await.0, ["default/a", "default/b"]);
+    rig.tell([Event::EndListing(Kind::Service)]).await;
+    assert_eq!(rig.call().await.0, ["default/b"]);
+}
+
+#[tokio::test]
+async fn it_ends_when_it_is_told_to() {
+    let (_events, receiver) = mpsc::channel(1);
+    let (sender, _calls) = mpsc::unbounded_channel();
+    let dataplane = Recorder { calls: sender, failures: Arc::default() };
+    let status = ProxyStatus::default();
+    let ended = follow(receiver, dataplane, &status, std::future::ready(()));
+    timeout(DEADLINE, ended).await.unwrap().unwrap();
+}

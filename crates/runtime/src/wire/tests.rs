@@ -1,1 +1,191 @@
+use std::time::Duration;
 
+use model::{AddressFamily, Protocol, ServiceKind, SessionAffinity};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn parse<K: Wire>(value: Value) -> Parsed<Option<Object>> {
+    serde_json::from_value::<K>(value).unwrap().parse()
+}
+
+fn fields(parsed: &Parsed<Option<Object>>) -> Vec<&str> {
+    parsed.errors.iter().map(|error| error.field.as_str()).collect()
+}
+
+fn service(spec: Value) -> (model::Service, Vec<ParseError>) {
+    let parsed = parse::<Service>(json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "httpd-svc", "namespace": "default", "managedFields": [{"manager": "kubectl"}]},
+        "spec": spec,
+    }));
+    match parsed.value {
+        Some(Object::Service(service)) => (service, parsed.errors),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn slice(value: Value) -> (model::EndpointSlice, Vec<ParseError>) {
+    let parsed = parse::<EndpointSlice>(value);
+    match parsed.value {
+        Some(Object::EndpointSlice(slice)) => (slice, parsed.errors),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_node_port_service_is_read() {
+    let (service, errors) = service(json!({
+        "type": "NodePort", "clusterIP": "10.96.203.6", "clusterIPs": ["10.96.203.6"],
+        "ports": [{"port": 8080, "targetPort": 80, "nodePort": 30000, "protocol": "TCP"}],
+        "sessionAffinity": "None", "selector": {"run": "httpd"},
+    }));
+    assert_eq!(errors, []);
+    assert_eq!(service.key.to_string(), "default/httpd-svc");
+    assert_eq!(service.kind, ServiceKind::NodePort);
+    assert_eq!(service.cluster_addresses, ["10.96.203.6".parse::<std::net::IpAddr>().unwrap()]);
+    let [port] = &service.ports[..] else { panic!("{service:?}") };
+    assert_eq!((port.port.number(), port.node_port.unwrap().number()), (8080, 30_000));
+    assert_eq!((port.protocol, &*port.name), (Protocol::Tcp, ""));
+    assert!(service.is_proxied());
+}
+
+#[test]
+fn headless_services_have_no_address() {
+    for spec in [
+        json!({"clusterIP": "None", "clusterIPs": ["None"]}),
+        json!({"clusterIP": ""}),
+        json!({}),
+        Value::Null,
+    ] {
+        let (service, errors) = service(spec);
+        assert_eq!(errors, []);
+        assert!(service.cluster_addresses.is_empty());
+        assert!(!service.is_proxied());
+    }
+}
+
+#[test]
+fn affinity_lasts_three_hours_unless_it_says_so() {
+    let sticky = |config: Value| {
+        let (service, errors) =
+            service(json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}));
+        (service.affinity, errors.len())
+    };
+    let lasting = |seconds| SessionAffinity::ClientAddress { timeout: Duration::from_secs(seconds) };
+    assert_eq!(sticky(Value::Null), (lasting(10_800), 0));
+    assert_eq!(sticky(json!({"clientIP": {"timeoutSeconds": 5}})), (lasting(5), 0));
+    assert_eq!(sticky(json!({"clientIP": {"timeoutSeconds": 86_401}})), (lasting(10_800), 1));
+    assert_eq!(sticky(json!({"clientIP": {"timeoutSeconds": 0}})), (lasting(10_800), 1));
+}
+
+#[test]
+fn one_bad_part_costs_only_itself() {
+    let (service, errors) = service(json!({
+        "type": "Funnel", "clusterIPs": ["10.96.0.7", "nowhere"],
+        "ports": [
+            {"name": "ok", "port": 80},
+            {"name": "far", "port": 70000},
+            {"name": "odd", "port": 80, "protocol": "QUIC"},
+            {"name": "half", "port": 81, "nodePort": -1},
+            {"name": "none"},
+        ],
+        "sessionAffinity": "Forever",
+    }));
+    let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.type",
+            "spec.clusterIPs[1]",
+            "spec.ports[1].port",
+            "spec.ports[2].protocol",
+            "spec.ports[3].nodePort",
+            "spec.ports[4].port",
+            "spec.sessionAffinity",
+        ]
+    );
+    assert_eq!(service.cluster_addresses.len(), 1);
+    let names: Vec<&str> = service.ports.iter().map(|port| &*port.name).collect();
+    assert_eq!(names, ["ok", "half"]);
+    assert_eq!(service.ports[1].node_port, None);
+}
+
+#[test]
+fn a_slice_is_read_with_its_conditions() {
+    let (slice, errors) = slice(json!({
+        "metadata": {
+            "name": "httpd-svc-x", "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "httpd-svc"},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "", "port": 80, "protocol": "TCP"}],
+        "endpoints": [
+            {"addresses": ["10.244.1.28"], "nodeName": "node1", "zone": "a", "conditions": {"ready": true}},
+            {"addresses": ["10.244.1.29"], "conditions": null},
+            {"addresses": ["10.244.1.30"], "conditions": {"ready": false}},
+            {"addresses": ["10.244.1.31"], "conditions": {"ready": false, "serving": true, "terminating": true}},
+        ],
+    }));
+    assert_eq!(errors, []);
+    assert_eq!(slice.service.unwrap().to_string(), "default/httpd-svc");
+    assert_eq!(slice.family, AddressFamily::V4);
+    let states: Vec<_> = slice
+        .endpoints
+        .iter()
+        .map(|endpoint| (endpoint.ready, endpoint.serving, endpoint.terminating))
+        .collect();
+    assert_eq!(
+        states,
+        [(true, true, false), (true, true, false), (false, false, false), (false, true, true)]
+    );
+    assert_eq!(slice.endpoints[0].node.as_ref().unwrap().as_str(), "node1");
+}
+
+#[test]
+fn a_bad_endpoint_costs_only_itself() {
+    let (slice, errors) = slice(json!({
+        "metadata": {"name": "s", "namespace": "default"},
+        "addressType": "IPv4",
+        "ports": [{"name": "all", "port": null}, {"name": "one", "port": 80}],
+        "endpoints": [{"addresses": ["fd00::1"]}, {"addresses": []}, {"addresses": ["10.244.1.28"]}],
+    }));
+    let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+    assert_eq!(fields, ["ports[0].port", "endpoints[0].addresses[0]", "endpoints[1].addresses[0]"]);
+    assert_eq!((slice.ports.len(), slice.endpoints.len()), (1, 1));
+    assert_eq!(slice.service, None);
+}
+
+#[test]
+fn slices_of_names_concern_nobody() {
+    let metadata = json!({"name": "s", "namespace": "default"});
+    let names = parse::<EndpointSlice>(json!({"metadata": metadata, "addressType": "FQDN", "endpoints": []}));
+    assert_eq!((names.value.clone(), fields(&names)), (None, vec![]));
+    let odd = parse::<EndpointSlice>(json!({"metadata": metadata, "addressType": "IPX"}));
+    assert_eq!((odd.value.clone(), fields(&odd)), (None, vec!["addressType"]));
+}
+
+#[test]
+fn a_node_is_read() {
+    let parsed = parse::<Node>(json!({
+        "metadata": {"name": "node1", "labels": {"topology.kubernetes.io/zone": "a"}},
+        "spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24", "x"]},
+        "status": {"addresses": [
+            {"type": "Hostname", "address": "node1"},
+            {"type": "InternalIP", "address": "10.100.0.2"},
+        ]},
+    }));
+    assert_eq!(fields(&parsed), ["spec.podCIDRs[1]"]);
+    let Some(Object::Node(node)) = parsed.value else { panic!("{parsed:?}") };
+    assert_eq!(node.name.as_str(), "node1");
+    assert_eq!(node.addresses.len(), 1);
+    assert_eq!(node.pod_ranges[0].to_string(), "10.244.1.0/24");
+    assert_eq!(node.zone.as_deref(), Some("a"));
+}
+
+#[test]
+fn paths_are_those_of_the_api() {
+    assert_eq!(Service::url_path(&(), None), "/api/v1/services");
+    assert_eq!(Node::url_path(&(), None), "/api/v1/nodes");
+    assert_eq!(EndpointSlice::url_path(&(), None), "/apis/discovery.k8s.io/v1/endpointslices");
+}
