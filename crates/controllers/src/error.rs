@@ -30,6 +30,13 @@ pub enum Error {
         /// The prefix length of one piece.
         node_prefix_length: u8,
     },
+    /// A controller ended although none ever should: a defect.
+    #[error("a controller has stopped, and the others with it: {source}; start the control plane again")]
+    Stopped {
+        /// How it ended.
+        #[source]
+        source: tokio::task::JoinError,
+    },
     /// Something must happen elsewhere first; the work is tried again later.
     #[error("waiting for {what}")]
     Waiting {
@@ -86,7 +93,7 @@ impl Error {
     /// The same request may well succeed a little later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Config(_) | Self::PodRangeExhausted { .. } => false,
+            Self::Config(_) | Self::PodRangeExhausted { .. } | Self::Stopped { .. } => false,
             Self::Waiting { .. } => true,
             Self::Api { .. } => match self.status() {
                 Some(status) => self.is_conflict() || status.code == 429 || status.code >= 500,

@@ -16,9 +16,25 @@
 //! than the controllers' own last write: a slow watch cannot make a ReplicaSet create too many pods.
 
 mod config;
+mod context;
+mod deployments;
+mod endpoints;
 mod error;
+mod garbage;
+mod kubernetes_service;
+mod namespaces;
+mod node_ranges;
 mod objects;
+mod orphaned_pods;
+mod queue;
+mod recorder;
+mod reflector;
+mod replicasets;
 mod run;
+mod scheduler;
+mod selector;
+mod service_accounts;
+mod store;
 
 pub use config::{Config, ConfigError};
 pub use error::Error;

@@ -1,22 +1,106 @@
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
+use kube::api::Api;
+use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::context::{Context, Stored, Stores};
 use crate::error::Error;
+use crate::recorder::{Writer, recorder};
+use crate::reflector::reflect;
+use crate::{
+    deployments, endpoints, garbage, kubernetes_service, namespaces, node_ranges, orphaned_pods, replicasets,
+    scheduler, service_accounts,
+};
 
 /// Runs every controller until `shutdown` completes.
 ///
 /// An API server that is not there yet, or goes away, is waited for; nothing is decided before every kind is in sync.
 ///
 /// # Errors
-/// When the configuration cannot work. Errors of single objects are logged and retried, never returned.
+/// When the configuration cannot work, or a controller ended by a defect. Errors of single objects are logged and retried,
+/// never returned.
 pub async fn run(
     client: Client,
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     config.check()?;
-    tokio::pin!(shutdown);
-    let _ = client;
-    shutdown.await;
+    let (recorder, writer) = recorder(client.clone());
+    let context = Arc::new(Context { client, config, stores: Stores::new(), recorder });
+    let ended = tokio::select! {
+        () = shutdown => Ok(()),
+        ended = work(&context, writer) => ended,
+    };
+    context.stores.detach();
+    ended
+}
+
+/// Fills every store, then runs all controllers. Ends only by a defect; dropping it ends every task.
+async fn work(context: &Arc<Context>, writer: Writer) -> Result<(), Error> {
+    // Controllers listen to the stores before anything is in them, so that they miss nothing.
+    let controllers: [BoxFuture<'static, ()>; 11] = [
+        node_ranges::run(context.clone()).boxed(),
+        kubernetes_service::run(context.clone()).boxed(),
+        service_accounts::run(context.clone()).boxed(),
+        endpoints::run_slices(context.clone()).boxed(),
+        endpoints::run_legacy(context.clone()).boxed(),
+        deployments::run(context.clone()).boxed(),
+        replicasets::run(context.clone()).boxed(),
+        scheduler::run(context.clone()).boxed(),
+        orphaned_pods::run(context.clone()).boxed(),
+        namespaces::run(context.clone()).boxed(),
+        garbage::run(context.clone()).boxed(),
+    ];
+    let mut tasks = JoinSet::new();
+    watch(context, &mut tasks);
+    context.stores.synced().await;
+    tracing::info!("controllers in sync with the API server");
+    tasks.spawn(writer.run());
+    for controller in controllers {
+        tasks.spawn(controller);
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(|source| Error::Stopped { source })?;
+    }
     Ok(())
+}
+
+fn watch(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
+    watch_kind::<k8s_openapi::api::core::v1::Namespace>(context, tasks);
+    watch_kind::<k8s_openapi::api::core::v1::Node>(context, tasks);
+    watch_kind::<k8s_openapi::api::core::v1::Pod>(context, tasks);
+    watch_kind::<k8s_openapi::api::core::v1::Service>(context, tasks);
+    watch_kind::<k8s_openapi::api::core::v1::Endpoints>(context, tasks);
+    watch_kind::<k8s_openapi::api::core::v1::ServiceAccount>(context, tasks);
+    watch_kind::<k8s_openapi::api::discovery::v1::EndpointSlice>(context, tasks);
+    watch_kind::<k8s_openapi::api::apps::v1::Deployment>(context, tasks);
+    watch_kind::<k8s_openapi::api::apps::v1::ReplicaSet>(context, tasks);
+    let client = &context.client;
+    let (of, config_maps) = (context.clone(), Api::<ConfigMap>::all(client.clone()));
+    tasks.spawn(async move {
+        let trim = |found: &mut ConfigMap| (found.data, found.binary_data) = (None, None);
+        reflect(config_maps, &of.stores.config_maps, trim).await;
+    });
+    let (of, secrets) = (context.clone(), Api::<Secret>::all(client.clone()));
+    tasks.spawn(async move {
+        reflect(secrets, &of.stores.secrets, |found: &mut Secret| found.data = None).await;
+    });
+    let (of, leases) = (context.clone(), Api::<Lease>::all(client.clone()));
+    tasks.spawn(async move {
+        reflect(leases, &of.stores.leases, |found: &mut Lease| found.spec = None).await;
+    });
+}
+
+/// Keeps the store of one kind up to date, without the bookkeeping of server-side apply, which no controller reads.
+fn watch_kind<K: Stored + 'static>(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
+    let context = context.clone();
+    tasks.spawn(async move {
+        let api = K::everywhere(&context.client);
+        reflect(api, K::store(&context.stores), |found: &mut K| found.meta_mut().managed_fields = None).await;
+    });
 }

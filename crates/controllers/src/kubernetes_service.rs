@@ -1,0 +1,200 @@
+//! The Service `kubernetes`: how pods reach the API server. It has no selector; its Endpoints and EndpointSlice are
+//! the address that the API server advertises. All three are put right again whenever somebody changes them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{
+    EndpointAddress, EndpointPort as OldPort, EndpointSubset, Endpoints, Service, ServicePort, ServiceSpec,
+};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::config::Config;
+use crate::context::{Context, SERVICE_NAME, Stored};
+use crate::error::Error;
+use crate::objects::{ObjectKey, is_deleting};
+use crate::queue::{Again, Queue};
+use crate::selector::Labels;
+use crate::store::{Change, Store};
+
+const NAME: &str = "kubernetes";
+const NAMESPACE: &str = "default";
+const PORT: &str = "https";
+
+/// Keeps the three objects right, for ever. The store wakes it from this call on, not only once the future is polled.
+pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
+    let queue = Queue::new();
+    wake_on(&context.stores.services, &queue);
+    wake_on(&context.stores.endpoints, &queue);
+    wake_on(&context.stores.slices, &queue);
+    let wake = queue.clone();
+    context.stores.namespaces.on_change(move |change| {
+        if change.new.is_some_and(|namespace| namespace.metadata.name.as_deref() == Some(NAMESPACE)) {
+            wake.add(NAME);
+        }
+    });
+    queue.add(NAME);
+    async move { queue.run("kubernetes service", 1, |_| reconcile(&context)).await }
+}
+
+fn wake_on<K: Stored>(store: &Store<K>, queue: &Arc<Queue<&'static str>>) {
+    let wake = queue.clone();
+    store.on_change(move |change: &Change<'_, K>| {
+        let is_it = |meta: &ObjectMeta| {
+            meta.name.as_deref() == Some(NAME) && meta.namespace.as_deref() == Some(NAMESPACE)
+        };
+        if change.sides().any(|object| is_it(object.meta())) {
+            wake.add(NAME);
+        }
+    });
+}
+
+async fn reconcile(context: &Context) -> Result<Again, Error> {
+    let namespace = context.stores.namespaces.find(&ObjectKey::new("", NAMESPACE));
+    if namespace.is_none_or(|namespace| is_deleting(&namespace.metadata)) {
+        return Ok(Again::OnEvent);
+    }
+    keep(context, |found| service(&context.config, found)).await?;
+    keep(context, |found| endpoints(&context.config, found)).await?;
+    keep(context, |found| slice(&context.config, found)).await?;
+    Ok(Again::OnEvent)
+}
+
+/// Makes one object what `right` says it should be, given what it is.
+async fn keep<K: Stored + PartialEq>(
+    context: &Context,
+    right: impl Fn(Option<&K>) -> K,
+) -> Result<(), Error> {
+    let found = K::store(&context.stores).find(&ObjectKey::new(NAMESPACE, NAME));
+    let wanted = right(found.as_deref());
+    match found {
+        Some(found) if *found == wanted => Ok(()),
+        Some(_) => context.update(&wanted).await,
+        None => context.create(&wanted).await,
+    }
+}
+
+fn metadata(found: Option<&ObjectMeta>, own: &[(&str, &str)]) -> ObjectMeta {
+    let mut meta = found.cloned().unwrap_or_else(|| ObjectMeta {
+        name: Some(NAME.to_owned()),
+        namespace: Some(NAMESPACE.to_owned()),
+        ..ObjectMeta::default()
+    });
+    let labels: &mut Labels = meta.labels.get_or_insert_default();
+    labels.extend(own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    meta
+}
+
+fn service(config: &Config, found: Option<&Service>) -> Service {
+    let port = ServicePort {
+        name: Some(PORT.to_owned()),
+        port: 443,
+        protocol: Some("TCP".to_owned()),
+        target_port: Some(IntOrString::Int(config.advertise.port().into())),
+        ..ServicePort::default()
+    };
+    let mut spec = found.and_then(|found| found.spec.clone()).unwrap_or_else(|| ServiceSpec {
+        cluster_ip: Some(config.kubernetes_address().to_string()),
+        type_: Some("ClusterIP".to_owned()),
+        session_affinity: Some("None".to_owned()),
+        ..ServiceSpec::default()
+    });
+    spec.selector = None;
+    if spec.ports.as_deref() != Some(std::slice::from_ref(&port)) {
+        spec.ports = Some(vec![port]);
+    }
+    Service {
+        metadata: metadata(
+            found.map(|found| &found.metadata),
+            &[("component", "apiserver"), ("provider", "kubernetes")],
+        ),
+        spec: Some(spec),
+        status: found.and_then(|found| found.status.clone()),
+    }
+}
+
+fn endpoints(config: &Config, found: Option<&Endpoints>) -> Endpoints {
+    Endpoints {
+        metadata: metadata(
+            found.map(|found| &found.metadata),
+            &[("endpointslice.kubernetes.io/skip-mirror", "true")],
+        ),
+        subsets: Some(vec![EndpointSubset {
+            addresses: Some(vec![EndpointAddress {
+                ip: config.advertise.ip().to_string(),
+                ..EndpointAddress::default()
+            }]),
+            not_ready_addresses: None,
+            ports: Some(vec![OldPort {
+                name: Some(PORT.to_owned()),
+                port: config.advertise.port().into(),
+                protocol: Some("TCP".to_owned()),
+                app_protocol: None,
+            }]),
+        }]),
+    }
+}
+
+fn slice(config: &Config, found: Option<&EndpointSlice>) -> EndpointSlice {
+    let family = match config.advertise.ip() {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(_) => "IPv6",
+    };
+    EndpointSlice {
+        metadata: metadata(found.map(|found| &found.metadata), &[(SERVICE_NAME, NAME)]),
+        address_type: family.to_owned(),
+        endpoints: vec![Endpoint {
+            addresses: vec![config.advertise.ip().to_string()],
+            conditions: Some(EndpointConditions { ready: Some(true), ..EndpointConditions::default() }),
+            ..Endpoint::default()
+        }],
+        ports: Some(vec![EndpointPort {
+            name: Some(PORT.to_owned()),
+            port: Some(config.advertise.port().into()),
+            protocol: Some("TCP".to_owned()),
+            app_protocol: None,
+        }]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            pod_cidr: "10.244.0.0/16".parse().unwrap(),
+            node_prefix_length: 24,
+            service_cidr: "10.96.0.0/12".parse().unwrap(),
+            advertise: "10.100.0.254:6443".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_three_objects_lead_to_the_api_server() {
+        let service = service(&config(), None);
+        let spec = service.spec.unwrap();
+        assert_eq!(spec.cluster_ip.as_deref(), Some("10.96.0.1"));
+        assert_eq!(spec.ports.unwrap()[0].target_port, Some(IntOrString::Int(6443)));
+        let slice = slice(&config(), None);
+        assert_eq!(slice.endpoints[0].addresses, ["10.100.0.254"]);
+        assert_eq!(
+            endpoints(&config(), None).subsets.unwrap()[0].addresses.as_ref().unwrap()[0].ip,
+            "10.100.0.254"
+        );
+    }
+
+    #[test]
+    fn what_a_person_bent_is_straightened_and_the_rest_is_kept() {
+        let mut bent = service(&config(), None);
+        bent.metadata.resource_version = Some("7".to_owned());
+        bent.metadata.labels.get_or_insert_default().insert("mine".to_owned(), "yes".to_owned());
+        let right = bent.clone();
+        bent.spec.get_or_insert_default().selector = Some(Labels::from([("run".to_owned(), "x".to_owned())]));
+        bent.metadata.labels.get_or_insert_default().remove("provider");
+        assert_eq!(service(&config(), Some(&bent)), right);
+        assert_eq!(service(&config(), Some(&right)), right);
+    }
+}

@@ -1,0 +1,190 @@
+//! Events: what `kubectl describe` shows at the end.
+//!
+//! Recording never holds a controller up: events wait in a bounded line and are written by one task. When the line is full,
+//! an event is dropped and logged. The same event again raises its count instead of making another object.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, Resource};
+use rand::Rng;
+use tokio::sync::mpsc;
+
+/// Events that may wait to be written.
+const LINE: usize = 4096;
+/// Different events that are remembered for counting; past it, all are forgotten and counting starts anew.
+const REMEMBERED: usize = 4096;
+
+/// How serious an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Severity {
+    /// What is meant to happen.
+    Normal,
+    /// Something a person may want to look at.
+    Warning,
+}
+
+impl Severity {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Said {
+    component: &'static str,
+    severity: Severity,
+    reason: &'static str,
+    message: String,
+    uid: String,
+}
+
+#[derive(Debug)]
+struct Recorded {
+    about: ObjectReference,
+    said: Said,
+    at: Timestamp,
+}
+
+/// Where controllers say what they did.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorder {
+    line: mpsc::Sender<Recorded>,
+}
+
+/// The other end of a [`Recorder`]: writes the events.
+pub(crate) struct Writer {
+    client: Client,
+    line: mpsc::Receiver<Recorded>,
+    known: HashMap<Said, (String, i32)>,
+}
+
+/// A recorder and the writer that must run for it.
+pub(crate) fn recorder(client: Client) -> (Recorder, Writer) {
+    let (sender, receiver) = mpsc::channel(LINE);
+    (Recorder { line: sender }, Writer { client, line: receiver, known: HashMap::new() })
+}
+
+impl Recorder {
+    /// Records an event about `object`. `component` is the source that kubectl shows in the column FROM.
+    pub(crate) fn record<K>(
+        &self,
+        component: &'static str,
+        object: &K,
+        severity: Severity,
+        reason: &'static str,
+        message: String,
+    ) where
+        K: Resource<DynamicType = ()>,
+    {
+        let about = object.object_ref(&());
+        let uid = about.uid.clone().unwrap_or_default();
+        let said = Said { component, severity, reason, message, uid };
+        if let Err(lost) = self.line.try_send(Recorded { about, said, at: Timestamp::now() }) {
+            tracing::warn!(event = %lost, "too many events wait to be written; one is dropped");
+        }
+    }
+}
+
+impl Writer {
+    /// Writes events for ever.
+    pub(crate) async fn run(mut self) {
+        while let Some(recorded) = self.line.recv().await {
+            if let Err(error) = self.write(&recorded).await {
+                tracing::debug!(reason = recorded.said.reason, %error, "event not written");
+            }
+        }
+    }
+
+    async fn write(&mut self, recorded: &Recorded) -> Result<(), kube::Error> {
+        let namespace = recorded.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        if let Some((name, count)) = self.known.get_mut(&recorded.said) {
+            let again =
+                serde_json::json!({"count": *count + 1, "lastTimestamp": Time(whole_seconds(recorded.at))});
+            match api.patch(name, &PatchParams::default(), &Patch::Merge(&again)).await {
+                Ok(_) => {
+                    *count += 1;
+                    return Ok(());
+                }
+                // It was deleted meanwhile: begin again.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let event = event(recorded, &namespace, &unique_name(&recorded.about));
+        api.create(&PostParams::default(), &event).await?;
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        self.known.insert(recorded.said.clone(), (event.metadata.name.unwrap_or_default(), 1));
+        Ok(())
+    }
+}
+
+/// The API's `Time` has whole seconds (RFC 3339 without a fraction).
+fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+/// `NAME.HEX`, as client-go names events.
+fn unique_name(about: &ObjectReference) -> String {
+    format!("{}.{:016x}", about.name.as_deref().unwrap_or_default(), rand::rng().random::<u64>())
+}
+
+fn event(recorded: &Recorded, namespace: &str, name: &str) -> Event {
+    let at = Time(whole_seconds(recorded.at));
+    Event {
+        metadata: ObjectMeta {
+            namespace: Some(namespace.to_owned()),
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        },
+        involved_object: recorded.about.clone(),
+        type_: Some(recorded.said.severity.as_str().to_owned()),
+        reason: Some(recorded.said.reason.to_owned()),
+        message: Some(recorded.said.message.clone()),
+        source: Some(EventSource { component: Some(recorded.said.component.to_owned()), host: None }),
+        reporting_component: Some(recorded.said.component.to_owned()),
+        count: Some(1),
+        first_timestamp: Some(at.clone()),
+        last_timestamp: Some(at),
+        ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_says_about_whom_what_and_when() {
+        let recorded = Recorded {
+            about: ObjectReference {
+                kind: Some("Pod".to_owned()),
+                name: Some("httpd".to_owned()),
+                ..ObjectReference::default()
+            },
+            said: Said {
+                component: "default-scheduler",
+                severity: Severity::Normal,
+                reason: "Scheduled",
+                message: "Successfully assigned default/httpd to node1".to_owned(),
+                uid: String::new(),
+            },
+            at: "2026-11-21T20:00:00.5Z".parse().unwrap(),
+        };
+        let written = serde_json::to_value(event(&recorded, "default", "httpd.1")).unwrap();
+        assert_eq!(written["type"], "Normal");
+        assert_eq!(written["count"], 1);
+        assert_eq!(written["lastTimestamp"], "2026-11-21T20:00:00Z");
+        assert_eq!(written["involvedObject"]["name"], "httpd");
+        assert!(unique_name(&recorded.about).starts_with("httpd."));
+    }
+}

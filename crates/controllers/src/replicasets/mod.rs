@@ -1,0 +1,7 @@
+//! ReplicaSets → Pods.
+
+mod driver;
+mod plan;
+mod ranking;
+
+pub(crate) use driver::run;

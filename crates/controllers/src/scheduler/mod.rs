@@ -1,0 +1,7 @@
+//! Chooses a node for every pod that has none.
+
+mod affinity;
+mod driver;
+mod plan;
+
+pub(crate) use driver::run;
