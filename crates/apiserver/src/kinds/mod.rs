@@ -1,0 +1,45 @@
+//! The kinds the server knows: their names, defaults, rules, printed columns, merge keys and allocated fields.
+//!
+//! In: an object as sent (`serde_json::Value`). Out: the object as stored, or the `Status` that says what is wrong.
+//!
+//! ```text
+//! body ─► convert_in ─► Kind::check_shape ─► Kind::prepare_create / prepare_update ─► store ─► Reservation::commit
+//!                        types, unknown        defaults, rules, allocation
+//!                        fields
+//! ```
+//!
+//! Everything here but [`Allocation`] is pure: the time comes in with the [`Context`], nothing is read or written.
+
+mod allocation;
+mod config_map;
+mod convert;
+mod deployment;
+mod endpoint_slice;
+mod endpoints;
+mod event;
+mod field;
+mod lease;
+mod metadata;
+mod names;
+mod namespace;
+mod node;
+mod pod;
+mod registry;
+mod replica_set;
+mod schema;
+mod secret;
+mod service;
+mod service_account;
+mod strategic;
+mod strategy;
+mod table;
+mod workload;
+
+pub use allocation::{Allocation, AllocationConfig, AllocationConfigError, Reservation};
+pub use convert::{convert_in, convert_out};
+pub use names::{is_dns1035_label, is_dns1123_label, is_dns1123_subdomain};
+pub use registry::{Kind, Scale, Served, registry, served};
+pub use schema::Shape;
+pub use strategic::strategic_merge;
+pub use strategy::Context;
+pub use table::{Column, human_duration};

@@ -1,0 +1,65 @@
+//! Pod, and the pod spec that templates hold.
+
+mod containers;
+pub(super) mod defaults;
+mod print;
+#[cfg(test)]
+mod tests;
+mod update;
+pub(super) mod validate;
+
+pub(super) use print::{COLUMNS, row};
+
+use serde_json::{Value, json};
+
+use super::field::{self, set};
+use super::strategy::Rules;
+use crate::status::Cause;
+
+/// Pod's rules.
+pub(super) struct Pod;
+
+impl Rules for Pod {
+    fn default(&self, object: &mut Value) {
+        if let Some(spec) = field::spec(object) {
+            // Only pods get this one, templates do not.
+            spec.entry("enableServiceLinks").or_insert(Value::Bool(true));
+            defaults::spec(spec);
+        }
+    }
+
+    fn reset_for_create(&self, object: &mut Value) {
+        if let Some(spec) = field::spec(object) {
+            defaults::admit(spec);
+            defaults::spec(spec);
+        }
+        let class = defaults::qos_class(object);
+        if let Some(map) = object.as_object_mut() {
+            set(map, "status", json!({"phase": "Pending", "qosClass": class}));
+        }
+    }
+
+    fn validate(&self, object: &Value, causes: &mut Vec<Cause>) {
+        match object.get("spec") {
+            Some(spec) => validate::spec(spec, "spec", causes),
+            None => causes.push(Cause::required("spec", "")),
+        }
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, causes: &mut Vec<Cause>) {
+        update::validate(new, old, causes);
+    }
+
+    fn selectable_fields(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            ("spec.nodeName", "/spec/nodeName"),
+            ("spec.restartPolicy", "/spec/restartPolicy"),
+            ("spec.schedulerName", "/spec/schedulerName"),
+            ("spec.serviceAccountName", "/spec/serviceAccountName"),
+            ("spec.hostNetwork", "/spec/hostNetwork"),
+            ("status.phase", "/status/phase"),
+            ("status.podIP", "/status/podIP"),
+            ("status.nominatedNodeName", "/status/nominatedNodeName"),
+        ]
+    }
+}

@@ -1,0 +1,37 @@
+//! The fields of every kind and their types: what a body may hold, and how patches merge it.
+//!
+//! The table `types.txt` is written by `generate.py` from Kubernetes' own schema.
+
+mod check;
+pub(super) mod quantity;
+mod types;
+
+use serde_json::Value;
+
+pub(super) use types::{Merge, Type, TypeDef, type_def};
+
+use super::registry::Kind;
+use crate::status::Status;
+
+/// What the check of a body found besides errors.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// `unknown field "spec.foo"`, in the order of the body. Such fields have been removed from the object.
+    pub unknown: Vec<String>,
+}
+
+/// See [`Kind::check_shape`].
+pub(super) fn check(kind: &Kind, object: &mut Value) -> Result<Shape, Status> {
+    let unknown = check::check(kind.schema, object)
+        .map_err(|mismatch| cannot_be_handled(kind, kind.version, &mismatch.to_string()))?;
+    Ok(Shape { unknown })
+}
+
+/// The 400 for a body that is not an object of the kind.
+pub(super) fn cannot_be_handled(kind: &Kind, version: &str, detail: &str) -> Status {
+    let name = kind.kind;
+    Status::bad_request(format!("{name} in version {version:?} cannot be handled as a {name}: {detail}"))
+}
+
+#[cfg(test)]
+mod tests;
