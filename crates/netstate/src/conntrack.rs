@@ -208,7 +208,6 @@ pub fn meant(filters: &[Filter], connection: &Connection) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     fn connection(protocol: L4Protocol, service: &str, endpoint: &str) -> Connection {

@@ -235,6 +235,9 @@ pub enum UpdateData {
     /// Nothing: the target is a plain set.
     Nothing,
     /// What another map holds under this key; no element there: the rule does not match.
+    #[deprecated(
+        note = "nft 1.0.6 aborts when it lists this; use `Selectors` behind the translation, see `Statement::Update`"
+    )]
     Map {
         /// What the key is made of.
         key: Vec<Selector>,
@@ -293,8 +296,14 @@ pub enum Statement {
     },
     /// Write into a dynamic set or map; ends the rule when the set is full.
     ///
-    /// Session affinity takes two rules: `Update` the affinity map with a random endpoint (an existing element keeps
-    /// its endpoint and lives on), then DNAT to what the affinity map holds.
+    /// Session affinity reads before the translation and writes behind it. In the chain that balances:
+    /// `dnat ip to ip saddr . ip daddr . meta l4proto . th dport map @affinity`, then a rule with a random endpoint.
+    /// In `nat` chains at postrouting (before any masquerade) and input, which like all `nat` chains see only the
+    /// first packet of a connection, the packet carries the endpoint that was chosen, and `ct original` what the
+    /// client asked for:
+    /// `update @affinity { ip saddr . ct original ip daddr . meta l4proto . ct original proto-dst timeout 3h : ip daddr . th dport }`,
+    /// reached by a verdict map (`jump`) over `ct original` for services with affinity alone. An element that is
+    /// there keeps its endpoint and lives on.
     Update {
         /// Add or update.
         mode: UpdateMode,
@@ -371,6 +380,7 @@ impl Statement {
         let (first, second) = match self {
             Self::Lookup { set, .. } | Self::VerdictMap { map: set, .. } => (Some(set), None),
             Self::Update { set, data, .. } => match data {
+                #[expect(deprecated, reason = "until nobody plans it")]
                 UpdateData::Map { map, .. } => (Some(set), Some(map)),
                 UpdateData::Nothing | UpdateData::Selectors(_) => (Some(set), None),
             },

@@ -1,0 +1,260 @@
+//! What the kernel holds, as typed values.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use netstate::nft::{
+    BaseChain, Chain, ChainKind, Data, Element, Hook, Name, NftError, Policy, Rule, Ruleset, Set, SetContent,
+    SetDefinition, SetKind, Statement, Table, Tuple, Value,
+};
+
+use super::batch::{self, INTERVAL_END, VERDICT_TYPE, message, set_flag};
+use super::bytecode::{Expression, RawVerdict, read_value};
+use super::{layout, lift, lower};
+use crate::nfnetlink::{Attributes, Message, Socket, Writer, kind};
+
+/// Reads a whole table; `None` if there is none.
+pub(super) fn table(socket: &mut Socket, table: &Table) -> Result<Option<Ruleset>, NftError> {
+    if !exists(socket, table)? {
+        return Ok(None);
+    }
+    let mut chains = chains(socket, table)?;
+    for (chain, rule) in rules(socket, table)? {
+        // Rules of a chain that appeared between the two dumps are left to the next observation.
+        if let Some(chain) = chains.get_mut(&chain) {
+            chain.rules.push(rule);
+        }
+    }
+    let mut sets = BTreeMap::new();
+    for (name, definition) in definitions(socket, table)? {
+        let set = match definition {
+            Some(definition) => match elements(socket, table, &name, &definition)? {
+                Some(elements) => filled(definition, elements),
+                None => unknown_set(),
+            },
+            None => unknown_set(),
+        };
+        sets.insert(name, set);
+    }
+    Ok(Some(Ruleset { table: table.clone(), chains, sets }))
+}
+
+fn filled(definition: SetDefinition, elements: Vec<Element>) -> Set {
+    Set { definition, elements: elements.into_iter().map(|element| (element.key, element.data)).collect() }
+}
+
+/// A set that these types cannot say: without a key, so equal to none that is planned, and made anew or deleted.
+fn unknown_set() -> Set {
+    Set::new(SetDefinition::set([]))
+}
+
+/// The elements of one set; `None` if some cannot be read as its definition says.
+pub(super) fn elements(
+    socket: &mut Socket,
+    table: &Table,
+    set: &Name,
+    definition: &SetDefinition,
+) -> Result<Option<Vec<Element>>, NftError> {
+    let body = |writer: &mut Writer| {
+        writer.text(1, table.name.as_str());
+        writer.text(2, set.as_str());
+    };
+    let entries = dump(socket, table, message::GET_ELEMENT, "list elements", body, |message, entries| {
+        let list = message.attributes().nest(3).unwrap_or(Attributes::new(&[]));
+        entries.extend(list.into_iter().map(|(_, entry)| read_entry(definition, Attributes::new(entry))));
+    })?;
+    let entries: Option<Vec<Entry>> = entries.into_iter().collect();
+    Ok(entries.and_then(|entries| assemble(definition, entries)))
+}
+
+fn exists(socket: &mut Socket, table: &Table) -> Result<bool, NftError> {
+    let found = dump(
+        socket,
+        table,
+        message::GET_TABLE,
+        "list tables",
+        |_| {},
+        |message, found: &mut Vec<()>| {
+            if message.attributes().text(1) == Some(table.name.as_str()) {
+                found.push(());
+            }
+        },
+    )?;
+    Ok(!found.is_empty())
+}
+
+fn chains(socket: &mut Socket, table: &Table) -> Result<BTreeMap<Name, Chain>, NftError> {
+    let body = |writer: &mut Writer| writer.text(1, table.name.as_str());
+    let found =
+        dump(socket, table, message::GET_CHAIN, "list chains", body, |message, found: &mut Vec<_>| {
+            let attributes = message.attributes();
+            if attributes.text(1) == Some(table.name.as_str()) {
+                found.extend(read_chain(attributes));
+            }
+        })?;
+    Ok(found.into_iter().collect())
+}
+
+fn rules(socket: &mut Socket, table: &Table) -> Result<Vec<(Name, Rule)>, NftError> {
+    let body = |writer: &mut Writer| writer.text(1, table.name.as_str());
+    dump(socket, table, message::GET_RULE, "list rules", body, |message, found: &mut Vec<_>| {
+        let attributes = message.attributes();
+        if attributes.text(1) == Some(table.name.as_str()) {
+            found.extend(read_rule(table, attributes));
+        }
+    })
+}
+
+fn definitions(socket: &mut Socket, table: &Table) -> Result<Vec<(Name, Option<SetDefinition>)>, NftError> {
+    let body = |writer: &mut Writer| writer.text(1, table.name.as_str());
+    dump(socket, table, message::GET_SET, "list sets", body, |message, found: &mut Vec<_>| {
+        let attributes = message.attributes();
+        if attributes.text(1) == Some(table.name.as_str()) {
+            let name = attributes.text(2).and_then(|name| Name::new(name).ok());
+            found.extend(name.map(|name| (name, read_definition(attributes))));
+        }
+    })
+}
+
+fn dump<T>(
+    socket: &mut Socket,
+    table: &Table,
+    kind: u16,
+    doing: &'static str,
+    body: impl Fn(&mut Writer),
+    mut each: impl FnMut(&Message<'_>, &mut Vec<T>),
+) -> Result<Vec<T>, NftError> {
+    let family = lower::family_number(table.family);
+    let request = |sequence| {
+        let mut writer = Writer::default();
+        writer.message(kind, kind::REQUEST | kind::DUMP, sequence, family, 0, |writer| body(writer));
+        // Two names of at most 255 bytes cannot outgrow an attribute.
+        writer.finish().unwrap_or_default()
+    };
+    socket
+        .dump(request, Vec::new, |found, message| {
+            if message.family() == Some(family) {
+                each(message, found);
+            }
+        })
+        .map_err(|source| NftError::Kernel { doing, source })
+}
+
+fn read_chain(attributes: Attributes<'_>) -> Option<(Name, Chain)> {
+    let name = Name::new(attributes.text(3)?).ok()?;
+    let base = match attributes.nest(4) {
+        None => None,
+        Some(hook) => Some(BaseChain {
+            kind: [ChainKind::Filter, ChainKind::Nat, ChainKind::Route]
+                .into_iter()
+                .find(|kind| Some(batch::kind_name(*kind)) == attributes.text(7))?,
+            hook: [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting]
+                .into_iter()
+                .find(|candidate| Some(batch::hook_number(*candidate)) == hook.u32(1))?,
+            priority: i32::from_be_bytes(hook.find(2)?.try_into().ok()?),
+            policy: [Policy::Accept, Policy::Drop]
+                .into_iter()
+                .find(|policy| Some(batch::policy_number(*policy)) == attributes.u32(5))?,
+        }),
+    };
+    Some((name, Chain { base, rules: Vec::new() }))
+}
+
+fn read_rule(table: &Table, attributes: Attributes<'_>) -> Option<(Name, Rule)> {
+    let chain = Name::new(attributes.text(2)?).ok()?;
+    let rule = match attributes.nest(4) {
+        Some(list) => lift::rule(table.family, &Expression::read_list(list)),
+        None => Rule::new([Statement::Foreign { expression: "a rule without expressions".to_owned() }]),
+    };
+    Some((chain, rule))
+}
+
+/// `None` if the set is of a kind that we never make.
+fn read_definition(attributes: Attributes<'_>) -> Option<SetDefinition> {
+    let flags = attributes.u32(3).unwrap_or(0);
+    let key = layout::fields(attributes.u32(4)?)?;
+    let content = match attributes.u32(6) {
+        None | Some(0) => SetContent::Keys,
+        Some(VERDICT_TYPE) => SetContent::Verdicts,
+        Some(number) => SetContent::Values(layout::fields(number)?),
+    };
+    let kind = if flags & set_flag::DYNAMIC != 0 {
+        let size = attributes.nest(9).and_then(|description| description.u32(1))?;
+        let timeout = attributes.u64(11).filter(|timeout| *timeout != 0).map(Duration::from_millis);
+        SetKind::Dynamic { size, timeout }
+    } else if flags & set_flag::INTERVAL != 0 {
+        SetKind::Interval
+    } else {
+        SetKind::Plain
+    };
+    let definition = SetDefinition { key, content, kind };
+    let same = batch::flags(&definition) == flags
+        && attributes.u32(5) == u32::try_from(layout::length(&definition.key)).ok();
+    same.then_some(definition)
+}
+
+/// One entry of a set as the kernel keeps it.
+struct Entry {
+    key: Vec<Value>,
+    key_end: Option<Vec<Value>>,
+    interval_end: bool,
+    data: Data,
+}
+
+fn read_entry(definition: &SetDefinition, attributes: Attributes<'_>) -> Option<Entry> {
+    let key =
+        |kind| attributes.nest(kind).and_then(read_value).map(|bytes| layout::tuple(&definition.key, bytes));
+    let interval_end = attributes.u32(3).unwrap_or(0) & INTERVAL_END != 0;
+    let data = match &definition.content {
+        _ if interval_end => Data::Nothing,
+        SetContent::Keys => Data::Nothing,
+        SetContent::Verdicts => Data::Verdict(lift::verdict(&RawVerdict::read(attributes.nest(2)?)?)?),
+        SetContent::Values(fields) => {
+            Data::Values(Tuple::from(layout::tuple(fields, attributes.nest(2).and_then(read_value)?)?))
+        }
+    };
+    let key_end = match key(10) {
+        None => None,
+        Some(end) => Some(end?),
+    };
+    Some(Entry { key: key(1)??, key_end, interval_end, data })
+}
+
+/// Puts the edges of intervals together.
+fn assemble(definition: &SetDefinition, entries: Vec<Entry>) -> Option<Vec<Element>> {
+    let element = |key: Vec<Value>, data| Element { key: Tuple::from(key), data };
+    match definition.kind {
+        SetKind::Plain | SetKind::Dynamic { .. } => {
+            Some(entries.into_iter().map(|entry| element(entry.key, entry.data)).collect())
+        }
+        SetKind::Interval if definition.key.len() > 1 => entries
+            .into_iter()
+            .map(|entry| {
+                let end = entry.key_end.unwrap_or_else(|| entry.key.clone());
+                Some(element(layout::from_bounds(&entry.key, &end)?, entry.data))
+            })
+            .collect(),
+        SetKind::Interval => {
+            let (ends, starts): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.interval_end);
+            let mut ends: Vec<Vec<Value>> = ends.into_iter().map(|entry| entry.key).collect();
+            ends.sort();
+            starts
+                .into_iter()
+                .map(|start| {
+                    let next = ends.partition_point(|end| *end <= start.key);
+                    let last = last_before(definition, ends.get(next))?;
+                    Some(element(layout::from_bounds(&start.key, &last)?, start.data))
+                })
+                .collect()
+        }
+    }
+}
+
+/// The last value of an interval that ends before `end`, or never.
+fn last_before(definition: &SetDefinition, end: Option<&Vec<Value>>) -> Option<Vec<Value>> {
+    let bytes = match end {
+        Some(end) => layout::predecessor(layout::tuple_bytes(end)?)?,
+        None => vec![0xff; layout::length(&definition.key)],
+    };
+    layout::tuple(&definition.key, &bytes)
+}

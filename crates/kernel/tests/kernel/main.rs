@@ -1,0 +1,8 @@
+//! The crate against the real kernel, in network namespaces of its own. Needs root.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod isolation;
+mod nft;
+mod link;
+mod netns;
+mod process;
