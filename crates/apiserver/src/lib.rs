@@ -1,5 +1,26 @@
 //! The embedded Kubernetes API server: a durable versioned store with its watch log, and the HTTP front of it.
+//!
+//! In: TLS connections of clients with certificates of the cluster's authority. Out: the Kubernetes API of the kinds that
+//! portolan knows.
+//!
+//! ```text
+//! http (sockets, TLS, who calls) ─► api (paths, verbs, forms) ─► kinds (defaults, rules, tables)
+//!                                            │
+//!                                            ▼
+//!                                   store (objects, revisions, events)
+//! ```
+//!
+//! [`serve`] runs it all; [`pki`] makes the certificates that it and its clients need.
 
+mod api;
+mod config;
+mod http;
+pub mod kinds;
 pub mod pki;
+mod selector;
+mod server;
 pub mod status;
 pub mod store;
+
+pub use config::{Config, ServeError};
+pub use server::serve;

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use disk::OpenError;
 pub use list::{ListError, ListQuery, Page, Start};
-pub use record::{Event, EventKind, Key, Record};
+pub use record::{Event, EventKind, Key, Labels, Record, labels_of};
 pub use watch::{Subscription, WatchError};
 pub use writer::{Operation, WriteError};
 

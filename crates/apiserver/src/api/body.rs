@@ -1,0 +1,231 @@
+//! Bodies: from JSON text to an object of the path's kind in its stored version.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::options::FieldValidation;
+use crate::kinds::{Served, convert_in};
+use crate::status::Status;
+
+/// A body, read.
+pub(super) struct Decoded {
+    /// The object.
+    pub(super) object: Value,
+    /// What the caller should know (`unknown field "spec.foo"`).
+    pub(super) warnings: Vec<String>,
+}
+
+/// Media type of a body, without its parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// Reads an object that was sent as JSON.
+pub(super) fn decode(
+    headers: &HeaderMap,
+    body: &Bytes,
+    served: Served,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    match media_type(headers) {
+        "" | "application/json" => {}
+        "application/vnd.kubernetes.protobuf" => {
+            return Err(Status::unsupported_media_type(
+                "the body of the request was in protobuf, which this server does not read yet - accepted media types include: application/json",
+            ));
+        }
+        other => {
+            return Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format ({other}) - accepted media types include: application/json"
+            )));
+        }
+    }
+    let (object, duplicates) = parse(body)?;
+    finish(object, duplicates, served, validation)
+}
+
+/// JSON text, with the fields that stand twice in it.
+pub(super) fn parse(body: &Bytes) -> Result<(Value, Vec<String>), Status> {
+    let mut duplicates = Vec::new();
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let seed = Strict { path: String::new(), duplicates: &mut duplicates };
+    let value =
+        seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)).map_err(|error| {
+            Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+        })?;
+    Ok((value, duplicates))
+}
+
+/// Brings an object of the path's version into the stored one, and checks the types of its fields.
+pub(super) fn finish(
+    mut object: Value,
+    duplicates: Vec<String>,
+    served: Served,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let Some(map) = object.as_object_mut() else {
+        return Err(Status::bad_request(
+            "couldn't get version/kind; json parse error: the body is not an object",
+        ));
+    };
+    let version = if served.group.is_empty() {
+        served.version.to_owned()
+    } else {
+        format!("{}/{}", served.group, served.version)
+    };
+    check_text(map, "kind", served.kind.kind, |found| {
+        format!(
+            "{found} in version {:?} cannot be handled as a {}: no kind {found:?} is registered for this path",
+            served.version, served.kind.kind
+        )
+    })?;
+    check_text(map, "apiVersion", &version, |found| {
+        format!("the API version in the data ({found}) does not match the expected API version ({version})")
+    })?;
+    convert_in(served.kind, served.group, served.version, &mut object);
+    let shape = served.kind.check_shape(&mut object)?;
+    let found: Vec<String> = match validation {
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Warn | FieldValidation::Strict => {
+            let duplicates = duplicates.into_iter().map(|path| format!("duplicate field {path:?}"));
+            shape.unknown.into_iter().chain(duplicates).collect()
+        }
+    };
+    if validation == FieldValidation::Strict && !found.is_empty() {
+        return Err(Status::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {kind}: strict decoding error: {}",
+            served.version,
+            found.join(", "),
+            kind = served.kind.kind,
+        )));
+    }
+    Ok(Decoded { object, warnings: found })
+}
+
+fn check_text(
+    map: &mut Map<String, Value>,
+    field: &str,
+    expected: &str,
+    message: impl Fn(&str) -> String,
+) -> Result<(), Status> {
+    match map.get(field) {
+        Some(Value::String(found)) if found == expected => Ok(()),
+        None | Some(Value::Null) => {
+            map.insert(field.to_owned(), expected.into());
+            Ok(())
+        }
+        Some(Value::String(found)) if found.is_empty() => {
+            map.insert(field.to_owned(), expected.into());
+            Ok(())
+        }
+        Some(Value::String(found)) => Err(Status::bad_request(message(found))),
+        Some(other) => Err(Status::bad_request(format!(
+            "couldn't get version/kind; json parse error: {field} must be a string, not {other}"
+        ))),
+    }
+}
+
+/// Reads a value like serde_json does, the last of two equal fields winning, and takes note of the fields that repeat.
+struct Strict<'a> {
+    path: String,
+    duplicates: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        loop {
+            let path = format!("{}[{}]", self.path, out.len());
+            match items.next_element_seed(Strict { path, duplicates: &mut *self.duplicates })? {
+                Some(item) => out.push(item),
+                None => return Ok(Value::Array(out)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
+            if out.contains_key(&name) {
+                self.duplicates.push(path.clone());
+            }
+            let value = fields.next_value_seed(Strict { path, duplicates: &mut *self.duplicates })?;
+            out.insert(name, value);
+        }
+        Ok(Value::Object(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn repeated_fields_are_named() {
+        let body = Bytes::from_static(br#"{"a":1,"b":{"c":[{"d":1,"d":2}]},"a":-1.5}"#);
+        let (value, duplicates) = parse(&body).unwrap();
+        assert_eq!(value, json!({"a": -1.5, "b": {"c": [{"d": 2}]}}));
+        assert_eq!(duplicates, ["b.c[0].d", "a"]);
+    }
+
+    #[test]
+    fn broken_json_is_a_bad_request() {
+        for body in ["", "{", "{} x", "nul", "\"\\ud800\""] {
+            assert_eq!(parse(&Bytes::from_static(body.as_bytes())).unwrap_err().code, 400, "{body}");
+        }
+        let deep = Bytes::from("[".repeat(100_000));
+        assert_eq!(parse(&deep).unwrap_err().code, 400);
+    }
+}

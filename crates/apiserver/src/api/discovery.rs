@@ -1,0 +1,220 @@
+//! Discovery: which groups, versions and resources there are.
+
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::render::Form;
+use crate::http::{Answer, json, json_bytes};
+use crate::kinds::{self, Served};
+use crate::status::Status;
+
+/// The release whose API this is.
+const MINOR: &str = "33";
+const GIT_VERSION: &str = "v1.33.0+portolan";
+
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+pub(super) fn health() -> Answer {
+    let mut answer = json_bytes(StatusCode::OK, "ok".into());
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}
+
+pub(super) fn version() -> Answer {
+    let version = json!({
+        "major": "1", "minor": MINOR, "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, architecture()),
+    });
+    json(StatusCode::OK, &version)
+}
+
+/// As Go names it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// A group with its versions, the stored one first.
+struct Group {
+    name: &'static str,
+    versions: Vec<&'static str>,
+}
+
+/// In the order in which kubectl should prefer them: groups in which something is stored come first.
+fn all_groups() -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for served in kinds::served() {
+        let index = groups.iter().position(|group| group.name == served.group).unwrap_or_else(|| {
+            groups.push(Group { name: served.group, versions: Vec::new() });
+            groups.len() - 1
+        });
+        if !groups[index].versions.contains(&served.version) {
+            groups[index].versions.push(served.version);
+        }
+    }
+    groups
+}
+
+pub(super) fn core_versions(form: Form) -> Answer {
+    if form == Form::Discovery {
+        return aggregated(|group| group.name.is_empty());
+    }
+    let versions = json!({
+        "kind": "APIVersions", "versions": ["v1"],
+        "serverAddressByClientCIDRs": [],
+    });
+    json(StatusCode::OK, &versions)
+}
+
+pub(super) fn groups(form: Form) -> Answer {
+    if form == Form::Discovery {
+        return aggregated(|group| !group.name.is_empty());
+    }
+    let groups = all_groups();
+    let named: Vec<Value> = groups.iter().filter(|group| !group.name.is_empty()).map(group_value).collect();
+    json(StatusCode::OK, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named}))
+}
+
+pub(super) fn group(name: &str) -> Result<Answer, Status> {
+    let groups = all_groups();
+    let found = groups
+        .iter()
+        .find(|group| group.name == name && !name.is_empty())
+        .ok_or_else(Status::unknown_path)?;
+    let mut value = group_value(found);
+    value["kind"] = "APIGroup".into();
+    value["apiVersion"] = "v1".into();
+    Ok(json(StatusCode::OK, &value))
+}
+
+fn group_value(group: &Group) -> Value {
+    let version =
+        |version: &&str| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
+    let versions: Vec<Value> = group.versions.iter().map(version).collect();
+    json!({"name": group.name, "versions": versions, "preferredVersion": versions[0]})
+}
+
+/// A subresource as discovery lists it.
+struct Sub {
+    name: &'static str,
+    /// Group, version and kind of its bodies, where they are not the object's.
+    kind: Option<(&'static str, &'static str, &'static str)>,
+    verbs: &'static [&'static str],
+}
+
+fn subresources(served: &Served) -> Vec<Sub> {
+    let (kind, read_write): (_, &[&str]) = (served.kind, &["get", "patch", "update"]);
+    let mut out = Vec::new();
+    match kind.kind {
+        "Pod" => {
+            out.push(Sub { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] });
+            out.push(Sub { name: "log", kind: None, verbs: &["get"] });
+        }
+        "Namespace" => out.push(Sub { name: "finalize", kind: None, verbs: &["update"] }),
+        _ => {}
+    }
+    if kind.scale.is_some() {
+        out.push(Sub { name: "scale", kind: Some(("autoscaling", "v1", "Scale")), verbs: read_write });
+    }
+    if kind.status {
+        out.push(Sub { name: "status", kind: None, verbs: read_write });
+    }
+    out
+}
+
+pub(super) fn resources(group: &str, version: &str) -> Result<Answer, Status> {
+    let mut list = Vec::new();
+    for served in kinds::served().filter(|served| served.group == group && served.version == version) {
+        let kind = served.kind;
+        let mut entry = json!({
+            "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
+            "verbs": VERBS,
+        });
+        name_lists(&mut entry, &served);
+        list.push(entry);
+        for sub in subresources(&served) {
+            let mut entry = json!({
+                "name": format!("{}/{}", kind.plural, sub.name), "singularName": "", "namespaced": kind.namespaced,
+            });
+            if let Some((group, version, _)) = sub.kind.filter(|(group, ..)| *group != served.group) {
+                entry["group"] = group.into();
+                entry["version"] = version.into();
+            }
+            entry["kind"] = sub.kind.map_or(kind.kind, |(.., kind)| kind).into();
+            entry["verbs"] = json!(sub.verbs);
+            list.push(entry);
+        }
+    }
+    if list.is_empty() {
+        return Err(Status::unknown_path());
+    }
+    let version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let value =
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": list});
+    Ok(json(StatusCode::OK, &value))
+}
+
+/// Short names and categories stand with the stored version only, so that kubectl has one answer.
+fn name_lists(entry: &mut Value, served: &Served) {
+    if !served.stored {
+        return;
+    }
+    for (field, list) in [("shortNames", served.kind.short_names), ("categories", served.kind.categories)] {
+        if !list.is_empty() {
+            entry[field] = json!(list);
+        }
+    }
+}
+
+/// Everything in one document (apidiscovery.k8s.io/v2).
+fn aggregated(wanted: impl Fn(&Group) -> bool) -> Answer {
+    let groups = all_groups();
+    let items: Vec<Value> = groups.iter().filter(|group| wanted(group)).map(aggregated_group).collect();
+    let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
+    let mut answer = json(StatusCode::OK, &list);
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
+    answer
+}
+
+fn aggregated_group(group: &Group) -> Value {
+    let versions: Vec<Value> = group
+        .versions
+        .iter()
+        .map(|version| {
+            let served =
+                kinds::served().filter(|served| served.group == group.name && served.version == *version);
+            let resources: Vec<Value> = served.map(|served| aggregated_resource(&served)).collect();
+            json!({"version": version, "resources": resources, "freshness": "Current"})
+        })
+        .collect();
+    let mut metadata = Map::new();
+    if !group.name.is_empty() {
+        metadata.insert("name".to_owned(), group.name.into());
+    }
+    json!({"metadata": metadata, "versions": versions})
+}
+
+fn aggregated_resource(served: &Served) -> Value {
+    let kind = served.kind;
+    let response = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
+    let own = (served.group, served.version, kind.kind);
+    let mut entry = json!({
+        "resource": kind.plural, "responseKind": response(own),
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": kind.singular, "verbs": VERBS,
+    });
+    name_lists(&mut entry, served);
+    let subs: Vec<Value> = subresources(served)
+        .iter()
+        .map(|sub| json!({"subresource": sub.name, "responseKind": response(sub.kind.unwrap_or(own)), "verbs": sub.verbs}))
+        .collect();
+    if !subs.is_empty() {
+        entry["subresources"] = subs.into();
+    }
+    entry
+}

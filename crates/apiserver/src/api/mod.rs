@@ -1,0 +1,202 @@
+//! The Kubernetes API: from a path and a verb to the store and back.
+
+mod body;
+mod delete;
+mod discovery;
+mod logs;
+mod meta;
+mod modify;
+mod openapi;
+mod options;
+mod parts;
+mod patch;
+mod read;
+mod render;
+mod target;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::watch as signal;
+
+use crate::config::{Config, ServeError};
+use crate::http::{Answer, Identity, Query, read_body, status_answer};
+use crate::kinds::{self, Allocation, Context, Kind};
+use crate::status::Status;
+use crate::store::{Key, ListQuery, Operation, Start, Store, WriteError};
+use logs::NodeAgents;
+use target::{Part, Route, Target};
+
+/// Longest request that is not a watch or a log.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Namespaces that every cluster has.
+const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Everything that requests need.
+pub(crate) struct Api {
+    store: Arc<Store>,
+    allocation: Allocation,
+    agents: NodeAgents,
+    stop: signal::Receiver<bool>,
+}
+
+/// A request, read.
+struct Call {
+    method: Method,
+    headers: HeaderMap,
+    query: Query,
+    body: Bytes,
+}
+
+impl Api {
+    /// Reads what is allocated from the stored services, and writes the objects that every cluster has.
+    pub(crate) async fn start(
+        config: &Config,
+        store: Store,
+        stop: signal::Receiver<bool>,
+    ) -> Result<Self, ServeError> {
+        let allocation = Allocation::new(config.allocation.clone())?;
+        let query = ListQuery { resource: "services", namespace: None, start: Start::Latest { at_least: 0 }, limit: None };
+        let page = store.list(&query, |_| true).map_err(|error| ServeError::Services(error.to_string()))?;
+        for record in page.records {
+            let service: Value =
+                serde_json::from_slice(&record.json).map_err(|error| ServeError::Services(error.to_string()))?;
+            allocation.restore(&service);
+        }
+        let agents = NodeAgents::new(config)?;
+        let api = Self { store: Arc::new(store), allocation, agents, stop };
+        for name in FIRST_NAMESPACES {
+            api.make_namespace(name).await?;
+        }
+        Ok(api)
+    }
+
+    /// Answers one request. Never fails: what goes wrong is an answer.
+    pub(crate) async fn handle(self: Arc<Self>, identity: Option<Identity>, request: Request<Incoming>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let answer = self.answer(identity, request).await.unwrap_or_else(|status| {
+            if status.code >= 500 {
+                tracing::warn!(%method, path, %status, "request failed");
+            }
+            status_answer(&status)
+        });
+        tracing::debug!(%method, path, code = answer.status().as_u16(), "answered");
+        answer
+    }
+
+    async fn answer(self: &Arc<Self>, identity: Option<Identity>, request: Request<Incoming>) -> Result<Answer, Status> {
+        let (head, body) = request.into_parts();
+        let route = Route::parse(head.uri.path());
+        if let Some(answer) = public(route.as_ref(), &head.method)? {
+            return Ok(answer);
+        }
+        // Strangers do not learn which paths exist.
+        let identity = identity.ok_or_else(Status::unauthorized)?;
+        let route = route.ok_or_else(Status::unknown_path)?;
+        tracing::debug!(user = identity.user, groups = ?identity.groups, method = %head.method, uri = %head.uri);
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let work = async {
+            let body = read_body(body).await?;
+            let call = Call { method: head.method, headers: head.headers, query, body };
+            match route {
+                Route::Objects(target) => self.objects(target, call).await,
+                other => documents(&other, &call),
+            }
+        };
+        // A watch or a log is open for as long as it likes: only the time to its first byte is bounded here.
+        tokio::time::timeout(REQUEST_TIMEOUT, work)
+            .await
+            .unwrap_or_else(|_| Err(Status::timeout("the request was not done within 60 s")))
+    }
+
+    async fn objects(self: &Arc<Self>, target: Target, call: Call) -> Result<Answer, Status> {
+        let named = !target.name.is_empty();
+        match (target.part, &call.method, named) {
+            (Part::Log, &Method::GET, true) => self.log(&target, &call).await,
+            (Part::Scale, &Method::GET, true) => self.read_scale(&target),
+            (Part::Scale, &Method::PUT | &Method::PATCH, true) => self.write_scale(&target, &call).await,
+            (Part::Binding, &Method::POST, true) => self.bind(&target, &call).await,
+            (Part::Finalize, &Method::PUT, true) => self.update(&target, &call).await,
+            (Part::Whole | Part::Status, &Method::GET, true) => self.read_one(&target, &call),
+            (Part::Whole | Part::Status, &Method::PUT, true) => self.update(&target, &call).await,
+            (Part::Whole | Part::Status, &Method::PATCH, true) => self.patch(&target, &call).await,
+            (Part::Whole, &Method::DELETE, true) => self.delete_one(&target, &call).await,
+            (Part::Whole, &Method::GET, false) if target::is_watch(&call.query) => self.watch(&target, &call).await,
+            (Part::Whole, &Method::GET, false) => self.list(&target, &call).await,
+            (Part::Whole, &Method::POST, false) => self.create(&target, &call).await,
+            (Part::Whole, &Method::DELETE, false) => self.delete_collection(&target, &call).await,
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+
+    fn context(&self, dry_run: bool) -> Context<'_> {
+        Context { now: Timestamp::now(), allocation: &self.allocation, dry_run }
+    }
+
+    async fn make_namespace(&self, name: &str) -> Result<(), ServeError> {
+        // The kind is part of the registry, which is fixed.
+        let Some(kind) = kinds::registry().iter().find(|kind| kind.kind == "Namespace") else { return Ok(()) };
+        let key = Key::new(&target::resource_of(kind), "", name);
+        let mut object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        meta::on_create(&mut object, kind, "", Timestamp::now());
+        let prepared = kind.prepare_create(&mut object, &self.context(false));
+        let reservation = prepared.map_err(|status| ServeError::Services(status.message))?;
+        match self.store.write(Operation::Create { key, object }).await {
+            Ok(_) => reservation.commit(),
+            Err(WriteError::Exists) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// What anybody may see.
+fn public(route: Option<&Route>, method: &Method) -> Result<Option<Answer>, Status> {
+    match route {
+        Some(Route::Health | Route::Version) if method != Method::GET => Err(Status::method_not_allowed()),
+        Some(Route::Health) => Ok(Some(discovery::health())),
+        Some(Route::Version) => Ok(Some(discovery::version())),
+        _ => Ok(None),
+    }
+}
+
+fn documents(route: &Route, call: &Call) -> Result<Answer, Status> {
+    if call.method != Method::GET {
+        return Err(Status::method_not_allowed());
+    }
+    let form = render::negotiate(&call.headers, &call.query)?;
+    match route {
+        Route::CoreVersions => Ok(discovery::core_versions(form)),
+        Route::Groups => Ok(discovery::groups(form)),
+        Route::Group(group) => discovery::group(group),
+        Route::Resources { group, version } => discovery::resources(group, version),
+        Route::OpenApiIndex => Ok(openapi::index()),
+        Route::OpenApi { group, version } => openapi::document(group, version),
+        Route::Health | Route::Version | Route::Objects(_) => Err(Status::unknown_path()),
+    }
+}
+
+/// How a failed write is told, when retrying is over.
+fn write_failed(kind: &Kind, name: &str, error: &WriteError) -> Status {
+    match error {
+        WriteError::Exists => Status::already_exists(kind.group, kind.plural, name),
+        WriteError::Missing => Status::not_found(kind.group, kind.plural, name),
+        WriteError::Modified => Status::modified(kind.group, kind.plural, name),
+        WriteError::NoMetadata => Status::bad_request("the object has no metadata"),
+        WriteError::Disk(source) => Status::internal(format!("{error}: {source}")),
+        WriteError::Closed => Status::unavailable("the server is shutting down"),
+    }
+}
+
+/// 200, or 201 for what is new.
+fn done(created: bool) -> StatusCode {
+    if created { StatusCode::CREATED } else { StatusCode::OK }
+}

@@ -1,0 +1,230 @@
+//! The scale and binding subresources.
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::body::{media_type, parse};
+use super::modify::Change;
+use super::options::{WriteOptions, revision_of};
+use super::patch::Patch;
+use super::read::parsed;
+use super::target::Target;
+use super::{Api, Call, done, meta};
+use crate::http::{Answer, json};
+use crate::kinds::{Reservation, Scale};
+use crate::status::{Cause, Status};
+use crate::store::Record;
+
+impl Api {
+    pub(super) fn read_scale(&self, target: &Target) -> Result<Answer, Status> {
+        let scale = scale_of(target)?;
+        let object = parsed(&self.stored(target)?)?;
+        Ok(json(StatusCode::OK, &shown(&object, scale)))
+    }
+
+    pub(super) async fn write_scale(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
+        let scale = scale_of(target)?;
+        let options = WriteOptions::parse(&call.query)?;
+        let whole = |call: &Call| match media_type(&call.headers) {
+            "" | "application/json" => parse(&call.body).map(|(value, _)| value),
+            other => Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format ({other}) - accepted media types include: application/json"
+            ))),
+        };
+        let patch = if call.method == http::Method::PATCH {
+            Some(Patch::parse(&call.headers, &call.body)?.0)
+        } else {
+            None
+        };
+        let sent = if patch.is_none() { whole(call)? } else { Value::Null };
+        let modified = self
+            .modify(target, options.dry_run, |old, record| {
+                let wanted = match &patch {
+                    // A Scale has no lists: a strategic patch is a merge patch.
+                    Some(Patch::Strategic(patch)) => {
+                        Patch::Merge(patch.clone()).apply(target.served.kind, &shown(old, scale))?
+                    }
+                    Some(patch) => patch.apply(target.served.kind, &shown(old, scale))?,
+                    None => sent.clone(),
+                };
+                self.scaled(target, &wanted, old, record, scale, options.dry_run)
+            })
+            .await?;
+        Ok(json(StatusCode::OK, &shown(&parsed(&modified.record)?, scale)))
+    }
+
+    fn scaled(
+        &self,
+        target: &Target,
+        wanted: &Value,
+        old: &Value,
+        record: &Record,
+        scale: Scale,
+        dry_run: bool,
+    ) -> Result<Change, Status> {
+        let kind = target.served.kind;
+        if revision_of(wanted)?.is_some_and(|revision| revision != record.revision) {
+            return Err(Status::modified(kind.group, kind.plural, &target.name));
+        }
+        let replicas = wanted.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
+        let invalid = |detail: &str| {
+            let cause = Cause::invalid("spec.replicas", &replicas, detail);
+            Status::invalid("autoscaling", "Scale", &target.name, vec![cause])
+        };
+        match replicas.as_i64() {
+            None => return Err(invalid("must be a whole number")),
+            Some(number) if number < 0 => return Err(invalid("must be greater than or equal to 0")),
+            Some(number) if number > i64::from(i32::MAX) => {
+                return Err(invalid("must be at most 2147483647"));
+            }
+            Some(_) => {}
+        }
+        let mut new = old.clone();
+        set(&mut new, scale.spec_replicas, replicas);
+        self.updated(target, new, old, record, dry_run)
+    }
+
+    /// Gives a pod its node: what the scheduler decides.
+    pub(super) async fn bind(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
+        let options = WriteOptions::parse(&call.query)?;
+        let (binding, _) = parse(&call.body)?;
+        let node = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if node.is_empty() {
+            let cause = Cause::required("target.name", "");
+            return Err(Status::invalid("", "Binding", &target.name, vec![cause]));
+        }
+        meta::check_path(&binding, target.served.kind, &target.namespace, &target.name)?;
+        let uid = meta::text(&binding, "uid").to_owned();
+        self.modify(target, options.dry_run, |old, _| {
+            let conflict = |detail: &str| Status::conflict("", "pods/binding", &target.name, detail);
+            if !uid.is_empty() && uid != meta::text(old, "uid") {
+                let own = meta::text(old, "uid");
+                return Err(conflict(&format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"
+                )));
+            }
+            if meta::is_terminating(old) {
+                return Err(conflict(&format!(
+                    "pod {} is being deleted, cannot be assigned to a host",
+                    target.name
+                )));
+            }
+            let assigned = old.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
+            if !assigned.is_empty() {
+                return Err(conflict(&format!(
+                    "pod {} is already assigned to node {assigned:?}",
+                    target.name
+                )));
+            }
+            let mut new = old.clone();
+            set(&mut new, "/spec/nodeName", node.as_str().into());
+            mark_scheduled(&mut new, Timestamp::now());
+            Ok(Change::Store { object: new, reservation: Reservation::none() })
+        })
+        .await?;
+        let success =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+        Ok(json(done(true), &success))
+    }
+}
+
+fn scale_of(target: &Target) -> Result<Scale, Status> {
+    target.served.kind.scale.ok_or_else(Status::unknown_path)
+}
+
+/// The autoscaling/v1 Scale of an object.
+fn shown(object: &Value, scale: Scale) -> Value {
+    let mut metadata = Map::new();
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object.get("metadata").and_then(|metadata| metadata.get(field)) {
+            metadata.insert(field.to_owned(), value.clone());
+        }
+    }
+    let number = |pointer| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+    json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {"replicas": number(scale.spec_replicas)},
+        "status": {
+            "replicas": number(scale.status_replicas),
+            "selector": object.pointer(scale.selector).map(selector_text).unwrap_or_default(),
+        },
+    })
+}
+
+/// A meta/v1 LabelSelector in the grammar of label selectors.
+fn selector_text(selector: &Value) -> String {
+    let mut parts = Vec::new();
+    for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+        parts.push(format!("{key}={}", value.as_str().unwrap_or_default()));
+    }
+    parts.sort();
+    for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+        let text = |field| expression.get(field).and_then(Value::as_str).unwrap_or_default();
+        let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
+        let values: Vec<&str> = values.filter_map(Value::as_str).collect();
+        let (key, values) = (text("key"), values.join(","));
+        match text("operator") {
+            "In" => parts.push(format!("{key} in ({values})")),
+            "NotIn" => parts.push(format!("{key} notin ({values})")),
+            "Exists" => parts.push(key.to_owned()),
+            "DoesNotExist" => parts.push(format!("!{key}")),
+            // Validation lets nothing else in.
+            _ => {}
+        }
+    }
+    parts.join(",")
+}
+
+/// Sets what a pointer of plain field names leads to, making the objects on the way.
+fn set(object: &mut Value, pointer: &str, value: Value) {
+    let mut place = object;
+    for field in pointer.split('/').skip(1) {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        place = &mut place[field];
+    }
+    *place = value;
+}
+
+/// The condition that a pod has a node, as the API server sets it with the binding.
+fn mark_scheduled(pod: &mut Value, now: Timestamp) {
+    let condition = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": meta::time_text(now),
+    });
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut conditions: Vec<Value> =
+        conditions.into_iter().filter(|condition| condition["type"] != "PodScheduled").collect();
+    conditions.push(condition);
+    set(pod, "/status/conditions", conditions.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_print_as_label_selectors() {
+        let selector = json!({
+            "matchLabels": {"run": "httpd", "app": "web"},
+            "matchExpressions": [
+                {"key": "tier", "operator": "In", "values": ["a", "b"]},
+                {"key": "gone", "operator": "DoesNotExist"},
+            ],
+        });
+        assert_eq!(selector_text(&selector), "app=web,run=httpd,tier in (a,b),!gone");
+    }
+
+    #[test]
+    fn a_bound_pod_has_one_condition_that_says_so() {
+        let mut pod = json!({"spec": {}, "status": {"conditions": [
+            {"type": "PodScheduled", "status": "False"}, {"type": "Ready", "status": "False"},
+        ]}});
+        mark_scheduled(&mut pod, Timestamp::UNIX_EPOCH);
+        let conditions = pod["status"]["conditions"].as_array().unwrap();
+        assert_eq!(conditions.len(), 2);
+        assert_eq!(conditions[1]["status"], "True");
+        assert_eq!(conditions[1]["lastTransitionTime"], "1970-01-01T00:00:00Z");
+    }
+}

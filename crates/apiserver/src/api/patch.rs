@@ -1,0 +1,94 @@
+//! Patch: JSON patch (RFC 6902), JSON merge patch (RFC 7386) and Kubernetes' strategic merge patch.
+
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use super::body::{finish, media_type, parse};
+use super::meta;
+use super::options::WriteOptions;
+use super::render::{Renderer, negotiate};
+use super::target::Target;
+use super::write::with_warnings;
+use super::{Api, Call};
+use crate::http::{Answer, json_bytes};
+use crate::kinds::{Kind, convert_out, strategic_merge};
+use crate::status::Status;
+
+/// A patch, read.
+pub(super) enum Patch {
+    Json(json_patch::Patch),
+    Merge(Value),
+    Strategic(Value),
+}
+
+impl Patch {
+    /// Reads the body; also gives the fields that stand twice in it.
+    pub(super) fn parse(headers: &HeaderMap, body: &bytes::Bytes) -> Result<(Self, Vec<String>), Status> {
+        let object = |body| {
+            let (value, duplicates) = parse(body)?;
+            if value.is_object() {
+                Ok((value, duplicates))
+            } else {
+                Err(Status::bad_request("the patch is not an object"))
+            }
+        };
+        match media_type(headers) {
+            "application/json-patch+json" => {
+                let patch = serde_json::from_slice(body).map_err(|error| {
+                    Status::bad_request(format!("the JSON patch cannot be read: {error}"))
+                })?;
+                Ok((Self::Json(patch), Vec::new()))
+            }
+            "application/merge-patch+json" => object(body).map(|(value, twice)| (Self::Merge(value), twice)),
+            "application/strategic-merge-patch+json" => {
+                object(body).map(|(value, twice)| (Self::Strategic(value), twice))
+            }
+            "application/apply-patch+yaml" => Err(Status::unsupported_media_type(
+                "server-side apply is not supported by this server yet: use kubectl apply without --server-side - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+            )),
+            other => Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format ({other}) - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
+            ))),
+        }
+    }
+
+    /// The object with the patch applied; `kind` knows how its lists merge.
+    pub(super) fn apply(&self, kind: &Kind, object: &Value) -> Result<Value, Status> {
+        let mut patched = object.clone();
+        match self {
+            Self::Json(patch) => {
+                json_patch::patch(&mut patched, patch).map_err(|error| {
+                    Status::unprocessable(format!(
+                        "the server rejected our request due to an error in our request: {error}"
+                    ))
+                })?;
+            }
+            Self::Merge(patch) => json_patch::merge(&mut patched, patch),
+            Self::Strategic(patch) => patched = strategic_merge(kind, object, patch)?,
+        }
+        Ok(patched)
+    }
+}
+
+impl Api {
+    pub(super) async fn patch(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
+        let kind = target.served.kind;
+        let renderer = Renderer { served: target.served, form: negotiate(&call.headers, &call.query)? };
+        let options = WriteOptions::parse(&call.query)?;
+        let (patch, duplicates) = Patch::parse(&call.headers, &call.body)?;
+        let mut warnings = Vec::new();
+        let modified = self
+            .modify(target, options.dry_run, |old, record| {
+                let mut shown = old.clone();
+                convert_out(kind, target.served.group, target.served.version, &mut shown);
+                let patched = patch.apply(kind, &shown)?;
+                let decoded = finish(patched, duplicates.clone(), target.served, options.field_validation)?;
+                meta::check_path(&decoded.object, kind, &target.namespace, &target.name)?;
+                warnings = decoded.warnings;
+                self.updated(target, decoded.object, old, record, options.dry_run)
+            })
+            .await?;
+        let answer = json_bytes(StatusCode::OK, renderer.object(&modified.record.json));
+        Ok(with_warnings(answer, &warnings))
+    }
+}

@@ -1,0 +1,215 @@
+//! How objects are shown: as they are, as rows of a Table, or as their metadata alone.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::ACCEPT;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::http::Query;
+use crate::kinds::{Served, convert_out};
+use crate::status::Status;
+
+/// What the caller wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The objects.
+    Plain,
+    /// A meta/v1 Table, as kubectl prints it.
+    Table(Include),
+    /// PartialObjectMetadata.
+    Metadata,
+    /// The groups and resources in one document (discovery only).
+    Discovery,
+}
+
+/// What a Table's rows carry besides the cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+/// Chooses among what the `Accept` header names, in its order.
+///
+/// # Errors
+/// 406 when nothing of it can be had.
+pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Form, Status> {
+    let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    if accept.is_empty() {
+        return Ok(Form::Plain);
+    }
+    let include = match query.text("includeObject") {
+        "None" => Include::None,
+        "" | "Metadata" => Include::Metadata,
+        "Object" => Include::Object,
+        other => return Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+    };
+    for range in accept.iter().flat_map(|line| line.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        if !matches!(parts.next(), Some("application/json" | "application/*" | "*/*")) {
+            continue;
+        }
+        let (mut form, mut group, mut version) = ("", "", "");
+        for part in parts {
+            match part.split_once('=') {
+                Some(("as", value)) => form = value,
+                Some(("g", value)) => group = value,
+                Some(("v", value)) => version = value,
+                _ => {}
+            }
+        }
+        match (form, group, version) {
+            ("", ..) => return Ok(Form::Plain),
+            ("Table", "meta.k8s.io", "v1") => return Ok(Form::Table(include)),
+            ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => {
+                return Ok(Form::Metadata);
+            }
+            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => return Ok(Form::Discovery),
+            _ => {}
+        }
+    }
+    Err(Status::not_acceptable(
+        "only the following media types are accepted: application/json, application/json;as=Table;v=v1;g=meta.k8s.io",
+    ))
+}
+
+/// Shows objects of one kind in one form.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Renderer {
+    pub(crate) served: Served,
+    pub(crate) form: Form,
+}
+
+impl Renderer {
+    /// One object.
+    pub(crate) fn object(&self, stored: &Bytes) -> Bytes {
+        match self.form {
+            Form::Plain | Form::Discovery if self.served.stored => stored.clone(),
+            Form::Plain | Form::Discovery => text(&self.converted(stored)),
+            Form::Table(include) => {
+                let object = self.converted(stored);
+                let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+                text(&self.table(vec![self.row(object, include)], metadata))
+            }
+            Form::Metadata => text(&metadata_only(&self.converted(stored))),
+        }
+    }
+
+    /// A list; `metadata` is the list's.
+    pub(crate) fn list<'a>(&self, stored: impl Iterator<Item = &'a Bytes>, metadata: &Value) -> Bytes {
+        match self.form {
+            Form::Plain | Form::Discovery => {
+                let head = json!({
+                    "kind": format!("{}List", self.served.kind.kind),
+                    "apiVersion": self.api_version(),
+                    "metadata": metadata,
+                });
+                join(&head, stored.map(|json| self.object(json)))
+            }
+            Form::Metadata => {
+                let head = json!({
+                    "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                });
+                join(&head, stored.map(|json| self.object(json)))
+            }
+            Form::Table(include) => {
+                let rows = stored.map(|json| self.row(self.converted(json), include)).collect();
+                text(&self.table(rows, metadata.clone()))
+            }
+        }
+    }
+
+    /// An event of a watch, one line.
+    pub(crate) fn event(&self, kind: &str, stored: &Bytes, out: &mut BytesMut) {
+        let object = self.object(stored);
+        out.put_slice(b"{\"type\":\"");
+        out.put_slice(kind.as_bytes());
+        out.put_slice(b"\",\"object\":");
+        out.put_slice(&object);
+        out.put_slice(b"}\n");
+    }
+
+    /// A bookmark: nothing but the revision, and that the objects sent so far are all there were.
+    pub(crate) fn bookmark(&self, revision: u64, initial_events_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_events_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.form {
+            Form::Plain | Form::Discovery => {
+                json!({"kind": self.served.kind.kind, "apiVersion": self.api_version(), "metadata": metadata})
+            }
+            Form::Metadata => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            }
+            Form::Table(_) => self.table(Vec::new(), metadata),
+        };
+        let mut line = json!({"type": "BOOKMARK", "object": object}).to_string();
+        line.push('\n');
+        Bytes::from(line)
+    }
+
+    /// `v1`, `apps/v1`: as the path says.
+    pub(crate) fn api_version(&self) -> String {
+        let Served { group, version, .. } = self.served;
+        if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    }
+
+    fn converted(&self, stored: &Bytes) -> Value {
+        // We wrote it: it is JSON.
+        let mut object = serde_json::from_slice(stored).unwrap_or(Value::Null);
+        convert_out(self.served.kind, self.served.group, self.served.version, &mut object);
+        object
+    }
+
+    fn row(&self, object: Value, include: Include) -> Value {
+        let cells = self.served.kind.row(&object, Timestamp::now());
+        match include {
+            Include::None => json!({"cells": cells}),
+            Include::Metadata => json!({"cells": cells, "object": metadata_only(&object)}),
+            Include::Object => json!({"cells": cells, "object": object}),
+        }
+    }
+
+    fn table(&self, rows: Vec<Value>, metadata: Value) -> Value {
+        let columns = self.served.kind.columns.iter();
+        let columns: Vec<Value> = columns
+            .map(|column| {
+                json!({
+                    "name": column.name, "type": column.kind, "format": column.format,
+                    "description": "", "priority": column.priority,
+                })
+            })
+            .collect();
+        json!({
+            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+            "columnDefinitions": columns, "rows": rows,
+        })
+    }
+}
+
+fn metadata_only(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+}
+
+/// The head with `items` behind what it has. Items are copied as they are: nothing is parsed.
+fn join(head: &Value, items: impl Iterator<Item = Bytes>) -> Bytes {
+    let mut out = BytesMut::from(head.to_string().as_bytes());
+    // The head is an object: its last byte is the closing brace.
+    out.truncate(out.len() - 1);
+    out.put_slice(b",\"items\":[");
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        out.put_slice(&item);
+    }
+    out.put_slice(b"]}");
+    out.freeze()
+}
+
+fn text(value: &Value) -> Bytes {
+    Bytes::from(value.to_string())
+}

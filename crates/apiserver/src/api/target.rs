@@ -1,0 +1,224 @@
+//! Paths: what a request is about.
+
+use crate::http::Query;
+use crate::kinds::{self, Served};
+use crate::store::Key;
+
+/// What a path names.
+#[derive(Debug, Clone)]
+pub(crate) enum Route {
+    /// `/healthz`, `/livez`, `/readyz`, each with or without a check's name.
+    Health,
+    /// `/version`.
+    Version,
+    /// `/api`.
+    CoreVersions,
+    /// `/apis`.
+    Groups,
+    /// `/apis/GROUP`.
+    Group(String),
+    /// `/api/v1`, `/apis/GROUP/VERSION`.
+    Resources { group: String, version: String },
+    /// `/openapi/v3`.
+    OpenApiIndex,
+    /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`.
+    OpenApi { group: String, version: String },
+    /// Objects.
+    Objects(Target),
+}
+
+/// The objects, or the object, that a request is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Kind and version of the path.
+    pub(crate) served: Served,
+    /// Namespace of the path; empty for all, and for kinds outside namespaces.
+    pub(crate) namespace: String,
+    /// Name of the path; empty for the collection.
+    pub(crate) name: String,
+    /// Part of the object that the request is about.
+    pub(crate) part: Part,
+}
+
+/// A subresource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The object itself.
+    Whole,
+    /// `/status`.
+    Status,
+    /// `/scale`.
+    Scale,
+    /// `/log` of a pod.
+    Log,
+    /// `/binding` of a pod.
+    Binding,
+    /// `/finalize` of a namespace.
+    Finalize,
+}
+
+impl Route {
+    /// Reads a path; `None` when there is nothing.
+    pub(crate) fn parse(path: &str) -> Option<Self> {
+        let segments: Vec<String> =
+            path.split('/').filter(|part| !part.is_empty()).map(|part| crate::http::decode(part)).collect();
+        // NUL divides keys in the store, and a slash cannot be part of a name.
+        if segments.iter().any(|segment| segment.contains(['\0', '/'])) {
+            return None;
+        }
+        let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match parts.as_slice() {
+            ["healthz" | "livez" | "readyz", ..] => Some(Self::Health),
+            ["version"] => Some(Self::Version),
+            ["api"] => Some(Self::CoreVersions),
+            ["apis"] => Some(Self::Groups),
+            ["apis", group] => Some(Self::Group((*group).to_owned())),
+            ["openapi", "v3"] => Some(Self::OpenApiIndex),
+            ["openapi", "v3", "api", version] => {
+                Some(Self::OpenApi { group: String::new(), version: (*version).to_owned() })
+            }
+            ["openapi", "v3", "apis", group, version] => {
+                Some(Self::OpenApi { group: (*group).to_owned(), version: (*version).to_owned() })
+            }
+            ["api", version] => {
+                Some(Self::Resources { group: String::new(), version: (*version).to_owned() })
+            }
+            ["apis", group, version] => {
+                Some(Self::Resources { group: (*group).to_owned(), version: (*version).to_owned() })
+            }
+            ["api", version, rest @ ..] => objects("", version, rest).map(Self::Objects),
+            ["apis", group, version, rest @ ..] => objects(group, version, rest).map(Self::Objects),
+            _ => None,
+        }
+    }
+}
+
+fn objects(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
+    let find = |plural: &str, namespaced: Option<bool>| {
+        kinds::served().find(|served| {
+            (served.group, served.version, served.kind.plural) == (group, version, plural)
+                && namespaced.is_none_or(|namespaced| namespaced == served.kind.namespaced)
+        })
+    };
+    let target = |served: Served, namespace: &str, name: &str, part: Part| Target {
+        served,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        part,
+    };
+    match rest {
+        // A namespace's own subresources look like collections in it.
+        ["namespaces", name, part @ ("status" | "finalize")] => {
+            let served = find("namespaces", Some(false))?;
+            Some(target(served, "", name, part_of(&served, part)?))
+        }
+        ["namespaces", namespace, plural, inner @ ..] => {
+            let served = find(plural, Some(true))?;
+            match inner {
+                [] => Some(target(served, namespace, "", Part::Whole)),
+                [name] => Some(target(served, namespace, name, Part::Whole)),
+                [name, part] => Some(target(served, namespace, name, part_of(&served, part)?)),
+                _ => None,
+            }
+        }
+        [plural] => Some(target(find(plural, None)?, "", "", Part::Whole)),
+        [plural, name] => Some(target(find(plural, Some(false))?, "", name, Part::Whole)),
+        [plural, name, part] => {
+            let served = find(plural, Some(false))?;
+            Some(target(served, "", name, part_of(&served, part)?))
+        }
+        _ => None,
+    }
+}
+
+fn part_of(served: &Served, segment: &str) -> Option<Part> {
+    let kind = served.kind;
+    let parts = [
+        ("status", Part::Status, kind.status),
+        ("scale", Part::Scale, kind.scale.is_some()),
+        ("log", Part::Log, kind.kind == "Pod"),
+        ("binding", Part::Binding, kind.kind == "Pod"),
+        ("finalize", Part::Finalize, kind.kind == "Namespace"),
+    ];
+    parts.into_iter().find(|(name, _, has)| *name == segment && *has).map(|(_, part, _)| part)
+}
+
+impl Target {
+    /// Key of the object in the store.
+    pub(crate) fn key(&self) -> Key {
+        self.key_of(&self.name)
+    }
+
+    /// Key of another object of the same collection.
+    pub(crate) fn key_of(&self, name: &str) -> Key {
+        Key::new(&resource_of(self.served.kind), &self.namespace, name)
+    }
+
+    /// The collection in the store: `pods`, `deployments.apps`.
+    pub(crate) fn resource(&self) -> String {
+        resource_of(self.served.kind)
+    }
+
+    /// The one namespace that the request is about.
+    pub(crate) fn only_namespace(&self) -> Option<&str> {
+        (!self.namespace.is_empty()).then_some(self.namespace.as_str())
+    }
+}
+
+/// Name of a kind's collection in the store.
+pub(crate) fn resource_of(kind: &kinds::Kind) -> String {
+    if kind.group.is_empty() { kind.plural.to_owned() } else { format!("{}.{}", kind.plural, kind.group) }
+}
+
+/// Whether a GET is a watch.
+pub(crate) fn is_watch(query: &Query) -> bool {
+    matches!(query.flag("watch"), Ok(Some(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(path: &str) -> Option<(String, String, String, Part)> {
+        match Route::parse(path) {
+            Some(Route::Objects(target)) => {
+                Some((target.resource(), target.namespace.clone(), target.name.clone(), target.part))
+            }
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let found = |resource: &str, namespace: &str, name: &str, part| {
+            Some((resource.to_owned(), namespace.to_owned(), name.to_owned(), part))
+        };
+        assert_eq!(target("/api/v1/pods"), found("pods", "", "", Part::Whole));
+        assert_eq!(target("/api/v1/namespaces"), found("namespaces", "", "", Part::Whole));
+        assert_eq!(target("/api/v1/namespaces/a"), found("namespaces", "", "a", Part::Whole));
+        assert_eq!(target("/api/v1/namespaces/a/status"), found("namespaces", "", "a", Part::Status));
+        assert_eq!(target("/api/v1/namespaces/a/finalize"), found("namespaces", "", "a", Part::Finalize));
+        assert_eq!(target("/api/v1/namespaces/a/pods"), found("pods", "a", "", Part::Whole));
+        assert_eq!(target("/api/v1/namespaces/a/pods/b/log"), found("pods", "a", "b", Part::Log));
+        assert_eq!(target("/api/v1/nodes/n/status"), found("nodes", "", "n", Part::Status));
+        assert_eq!(
+            target("/apis/apps/v1/namespaces/a/deployments/b/scale"),
+            found("deployments.apps", "a", "b", Part::Scale)
+        );
+        assert_eq!(
+            target("/apis/apps/v1beta1/namespaces/a/deployments/b"),
+            found("deployments.apps", "a", "b", Part::Whole)
+        );
+        for path in [
+            "/api/v1/pods/b",
+            "/api/v1/namespaces/a/nodes",
+            "/api/v2/pods",
+            "/api/v1/namespaces/a/pods/b/scale",
+            "/api/v1/namespaces/a/pods/b%00c",
+            "/apis/apps/v1/things",
+            "/nothing",
+        ] {
+            assert_eq!(target(path), None, "{path}");
+        }
+    }
+}

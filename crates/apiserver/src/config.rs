@@ -1,0 +1,49 @@
+//! What the server is told by whoever starts it.
+
+use crate::kinds::{AllocationConfig, AllocationConfigError};
+use crate::pki::{Credentials, PkiError};
+use crate::store::{OpenError, StoreConfig, WriteError};
+
+/// How the API server runs. Everything is read once, at the start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the objects live.
+    pub store: StoreConfig,
+    /// The server's certificate; must name every address that clients connect to.
+    pub credentials: Credentials,
+    /// The authority (PEM) that signs client certificates, and the serving certificates of the nodes' agents.
+    pub authority: String,
+    /// The client certificate that the server shows to the nodes' agents (logs).
+    pub node_client: Credentials,
+    /// Ranges that cluster IPs and node ports are taken from.
+    pub allocation: AllocationConfig,
+}
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The first objects cannot be written.
+    #[error("the first objects cannot be written")]
+    FirstObjects(#[from] WriteError),
+    /// A stored object cannot be read.
+    #[error("the stored services cannot be read: {0}")]
+    Services(String),
+    /// The ranges do not work.
+    #[error(transparent)]
+    Allocation(#[from] AllocationConfigError),
+    /// A certificate or key cannot be read.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// A certificate or key cannot be used.
+    #[error("the certificates cannot be used")]
+    Tls(#[from] rustls::Error),
+    /// The authority cannot be used to check clients.
+    #[error("the authority cannot be used to check client certificates")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// A listener cannot be used.
+    #[error("a listening socket cannot be used")]
+    Listener(#[source] std::io::Error),
+}

@@ -1,0 +1,13 @@
+//! The HTTP front: sockets, TLS, who is calling, and how requests and answers look on the wire.
+
+mod answer;
+mod body;
+mod identity;
+mod query;
+mod server;
+
+pub use answer::{Answer, BoxError, json, json_bytes, status_answer};
+pub use body::read_body;
+pub use identity::Identity;
+pub use query::{Query, decode};
+pub use server::{Listening, accept, server_tls};

@@ -1,0 +1,132 @@
+//! Sockets and TLS.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::answer::Answer;
+use super::identity::Identity;
+use crate::config::{Config, ServeError};
+use crate::pki;
+
+/// Longest TLS handshake, and longest wait for a request's headers.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long running requests may take to end when the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence on an HTTP/2 connection after which it is asked whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A listener with what its connections need.
+pub struct Listening {
+    /// The socket.
+    pub listener: TcpListener,
+    /// TLS.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// Turns to true when the server stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// TLS as the server speaks it: a client certificate is welcome, and must be signed by the authority when it is shown.
+///
+/// # Errors
+/// When a certificate or key cannot be used.
+pub fn server_tls(config: &Config) -> Result<rustls::ServerConfig, ServeError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(pki::der(&config.authority)?)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()?;
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![config.credentials.certificate_der()?], config.credentials.key_der()?)?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+/// Accepts connections until the server stops, then lets those that are open end.
+pub async fn accept<H, F>(mut listening: Listening, handler: H)
+where
+    H: Fn(Option<Identity>, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let acceptor = TlsAcceptor::from(Arc::clone(&listening.tls));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listening.listener.accept() => accepted,
+            // Finished ones are collected as they end, so that the set does not grow.
+            Some(_) = connections.join_next() => continue,
+            _ = listening.stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (acceptor, handler, stop) = (acceptor.clone(), handler.clone(), listening.stop.clone());
+                connections.spawn(async move {
+                    if let Err(error) = connection(stream, acceptor, handler, stop).await {
+                        tracing::debug!(%peer, %error, "connection ended");
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, above all: others may end meanwhile.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    let drained =
+        tokio::time::timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        connections.abort_all();
+    }
+}
+
+async fn connection<H, F>(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    handler: H,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), super::BoxError>
+where
+    H: Fn(Option<Identity>, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    stream.set_nodelay(true)?;
+    let stream = tokio::time::timeout(HELLO_TIMEOUT, acceptor.accept(stream)).await??;
+    let certificates = stream.get_ref().1.peer_certificates();
+    let identity = certificates.and_then(<[_]>::first).and_then(Identity::from_certificate);
+    let service = service_fn(move |request| {
+        let answer = handler(identity.clone(), request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HELLO_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(HELLO_TIMEOUT)
+        .max_concurrent_streams(1000);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}

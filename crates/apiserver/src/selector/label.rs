@@ -1,0 +1,267 @@
+//! Label selectors, in the grammar of `apimachinery/pkg/labels`:
+//! `a`, `!a`, `a=b`, `a==b`, `a!=b`, `a in (b,c)`, `a notin (b,c)`, `a>1`, `a<1`, joined by commas.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::store::Labels;
+
+/// All requirements must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelSelector(Vec<Requirement>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Requirement {
+    key: String,
+    test: Test,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Test {
+    Exists,
+    Missing,
+    In(BTreeSet<String>),
+    /// Also true where the label is missing.
+    NotIn(BTreeSet<String>),
+    Above(i64),
+    Below(i64),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    Comma,
+    Open,
+    Close,
+    Not,
+    Equal,
+    NotEqual,
+    Above,
+    Below,
+    End,
+}
+
+impl LabelSelector {
+    /// Parses the text; an empty one selects everything.
+    ///
+    /// # Errors
+    /// What was found where something else was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parser = Parser { tokens: tokens(text), at: 0 };
+        let mut requirements = Vec::new();
+        if *parser.peek() == Token::End {
+            return Ok(Self(requirements));
+        }
+        loop {
+            requirements.push(parser.requirement()?);
+            match parser.next() {
+                Token::End => return Ok(Self(requirements)),
+                Token::Comma => {}
+                other => return Err(format!("found '{other}', expected: ',' or 'end of string'")),
+            }
+        }
+    }
+
+    /// Everything is selected.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether an object with these labels is selected.
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.0.iter().all(|requirement| {
+            let value = labels.get(&requirement.key);
+            let number = || value.and_then(|value| value.parse::<i64>().ok());
+            match &requirement.test {
+                Test::Exists => value.is_some(),
+                Test::Missing => value.is_none(),
+                Test::In(set) => value.is_some_and(|value| set.contains(value)),
+                Test::NotIn(set) => value.is_none_or(|value| !set.contains(value)),
+                Test::Above(bound) => number().is_some_and(|value| value > *bound),
+                Test::Below(bound) => number().is_some_and(|value| value < *bound),
+            }
+        })
+    }
+}
+
+impl fmt::Display for LabelSelector {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Requirement { key, test }) in self.0.iter().enumerate() {
+            if index > 0 {
+                out.write_str(",")?;
+            }
+            let list = |set: &BTreeSet<String>| set.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+            match test {
+                Test::Exists => write!(out, "{key}")?,
+                Test::Missing => write!(out, "!{key}")?,
+                Test::In(set) if set.len() == 1 => write!(out, "{key}={}", list(set))?,
+                Test::NotIn(set) if set.len() == 1 => write!(out, "{key}!={}", list(set))?,
+                Test::In(set) => write!(out, "{key} in ({})", list(set))?,
+                Test::NotIn(set) => write!(out, "{key} notin ({})", list(set))?,
+                Test::Above(bound) => write!(out, "{key}>{bound}")?,
+                Test::Below(bound) => write!(out, "{key}<{bound}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Word(word) => word,
+            Self::Comma => ",",
+            Self::Open => "(",
+            Self::Close => ")",
+            Self::Not => "!",
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Above => ">",
+            Self::Below => "<",
+            Self::End => "",
+        })
+    }
+}
+
+fn tokens(text: &str) -> Vec<Token> {
+    let mut out = Vec::new();
+    let mut rest = text.chars().peekable();
+    while let Some(&first) = rest.peek() {
+        let token = match first {
+            ',' => Token::Comma,
+            '(' => Token::Open,
+            ')' => Token::Close,
+            '>' => Token::Above,
+            '<' => Token::Below,
+            '=' | '!' => {
+                rest.next();
+                // `=`, `==`, `!` and `!=`.
+                let pair = rest.next_if_eq(&'=').is_some();
+                out.push(match (first, pair) {
+                    ('=', _) => Token::Equal,
+                    (_, true) => Token::NotEqual,
+                    (_, false) => Token::Not,
+                });
+                continue;
+            }
+            space if space.is_ascii_whitespace() => {
+                rest.next();
+                continue;
+            }
+            _ => {
+                let mut word = String::new();
+                let ends = |c: &char| c.is_ascii_whitespace() || ",()><=!".contains(*c);
+                while let Some(c) = rest.next_if(|c| !ends(c)) {
+                    word.push(c);
+                }
+                out.push(Token::Word(word));
+                continue;
+            }
+        };
+        rest.next();
+        out.push(token);
+    }
+    out.push(Token::End);
+    out
+}
+
+struct Parser {
+    /// Ends with [`Token::End`], which is never passed.
+    tokens: Vec<Token>,
+    at: usize,
+}
+
+impl Parser {
+    fn peek(&self) -> &Token {
+        self.tokens.get(self.at).unwrap_or(&Token::End)
+    }
+
+    fn next(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.at += 1;
+        token
+    }
+
+    fn requirement(&mut self) -> Result<Requirement, String> {
+        if *self.peek() == Token::Not {
+            self.next();
+            return Ok(Requirement { key: self.key()?, test: Test::Missing });
+        }
+        let key = self.key()?;
+        if matches!(self.peek(), Token::Comma | Token::End) {
+            return Ok(Requirement { key, test: Test::Exists });
+        }
+        let test = match self.next() {
+            Token::Equal => Test::In(BTreeSet::from([self.value()?])),
+            Token::NotEqual => Test::NotIn(BTreeSet::from([self.value()?])),
+            Token::Above => Test::Above(self.number()?),
+            Token::Below => Test::Below(self.number()?),
+            Token::Word(word) if word == "in" => Test::In(self.set()?),
+            Token::Word(word) if word == "notin" => Test::NotIn(self.set()?),
+            other => {
+                return Err(format!("found '{other}', expected: in, notin, =, ==, !=, gt, lt"));
+            }
+        };
+        Ok(Requirement { key, test })
+    }
+
+    fn key(&mut self) -> Result<String, String> {
+        match self.next() {
+            Token::Word(word) if is_key(&word) => Ok(word),
+            Token::Word(word) => Err(format!("invalid label key {word:?}")),
+            other => Err(format!("found '{other}', expected: !, identifier, or 'end of string'")),
+        }
+    }
+
+    /// A value may be missing: `a=` asks for the empty value.
+    fn value(&mut self) -> Result<String, String> {
+        match self.peek() {
+            Token::Comma | Token::End | Token::Close => Ok(String::new()),
+            Token::Word(_) => match self.next() {
+                Token::Word(word) if is_value(&word) => Ok(word),
+                other => Err(format!("invalid label value: {:?}", other.to_string())),
+            },
+            other => Err(format!("found '{other}', expected: identifier")),
+        }
+    }
+
+    fn number(&mut self) -> Result<i64, String> {
+        let text = self.value()?;
+        text.parse().map_err(|_| {
+            format!(
+                "values[0]: Invalid value: {text:?}: for 'Gt', 'Lt' operators, the value must be an integer"
+            )
+        })
+    }
+
+    fn set(&mut self) -> Result<BTreeSet<String>, String> {
+        let first = self.next();
+        if first != Token::Open {
+            return Err(format!("found '{first}', expected: '('"));
+        }
+        let mut set = BTreeSet::new();
+        loop {
+            set.insert(self.value()?);
+            match self.next() {
+                Token::Comma => {}
+                Token::Close => return Ok(set),
+                other => return Err(format!("found '{other}', expected: ',', or ')'")),
+            }
+        }
+    }
+}
+
+/// `[prefix/]name`, the name at most 63 characters.
+fn is_key(text: &str) -> bool {
+    let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
+    let prefix_fits =
+        prefix.is_none_or(|prefix| !prefix.is_empty() && prefix.len() <= 253 && !prefix.contains('/'));
+    !name.is_empty() && is_value(name) && prefix_fits
+}
+
+/// At most 63 characters of letters, digits, `-`, `_`, `.`, beginning and ending with a letter or digit.
+fn is_value(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let edges = [text.as_bytes().first(), text.as_bytes().last()];
+    text.len() <= 63 && text.bytes().all(inner) && edges.into_iter().flatten().all(u8::is_ascii_alphanumeric)
+}

@@ -1,0 +1,53 @@
+//! The server as a whole: store, API and sockets.
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::api::Api;
+use crate::config::{Config, ServeError};
+use crate::http::{Listening, accept, server_tls};
+use crate::store::Store;
+
+/// Runs the API server on the given sockets until `shutdown` is done, then lets running requests end for a few seconds.
+///
+/// The sockets are bound by the caller: they may belong to several network namespaces. The store is opened, and its first
+/// objects are written, before the first connection is accepted; connections made earlier wait in the sockets' backlogs.
+///
+/// # Errors
+/// When the store, the certificates or the sockets cannot be used. Later errors are answers to requests, or logged.
+pub async fn serve(
+    config: Config,
+    listeners: Vec<TcpListener>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let tls = Arc::new(server_tls(&config)?);
+    let mut sockets = Vec::with_capacity(listeners.len());
+    for listener in listeners {
+        listener.set_nonblocking(true).map_err(ServeError::Listener)?;
+        sockets.push(tokio::net::TcpListener::from_std(listener).map_err(ServeError::Listener)?);
+    }
+    let path = config.store.clone();
+    // A task that is not cancelled ends with a value or a panic, which goes on here.
+    let store = match tokio::task::spawn_blocking(move || Store::open(&path)).await {
+        Ok(store) => store?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    let (stopper, stop) = watch::channel(false);
+    let api = Arc::new(Api::start(&config, store, stop.clone()).await?);
+    let mut running = JoinSet::new();
+    for listener in sockets {
+        let (api, tls, stop) = (Arc::clone(&api), Arc::clone(&tls), stop.clone());
+        let handler = move |identity, request| Arc::clone(&api).handle(identity, request);
+        running.spawn(accept(Listening { listener, tls, stop }, handler));
+    }
+    tracing::info!(listeners = running.len(), "API server ready");
+    shutdown.await;
+    stopper.send_replace(true);
+    while running.join_next().await.is_some() {}
+    tracing::info!("API server stopped");
+    Ok(())
+}
