@@ -24,7 +24,7 @@ impl RouteProtocol {
 pub struct RouteKey {
     /// Where it leads; a prefix of length 0 is the default route.
     pub destination: IpNet,
-    /// The lower, the better.
+    /// The lower, the better; 0 is what the kernel gives a route without one (1024 with IPv6).
     pub metric: u32,
 }
 

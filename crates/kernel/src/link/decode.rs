@@ -127,6 +127,8 @@ fn route(message: &RouteMessage, names: &BTreeMap<u32, LinkName>) -> Option<Rout
             RouteAttribute::Destination(address) => destination = ip(address)?,
             RouteAttribute::Gateway(address) => gateway = ip(address),
             RouteAttribute::Oif(index) => device = names.get(index).cloned(),
+            // Without a metric an IPv6 route gets this one (`IP6_RT_PRIO_USER`).
+            RouteAttribute::Priority(1024) if any.is_ipv6() => {}
             RouteAttribute::Priority(priority) => metric = *priority,
             _ => {}
         }

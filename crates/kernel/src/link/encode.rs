@@ -199,10 +199,10 @@ fn creation(link: &Link, master: Option<u32>, peer_namespace: Option<&Netns>) ->
     message
 }
 
-/// The other end: up, with the MTU of the first, since the smaller of both is what counts.
+/// The other end, with the MTU of the first, since the smaller of both is what counts. It is born down: the kernel opens
+/// no end (`veth_open`: ENOTCONN) before it has joined the two.
 fn peer_message(peer: &VethPeer, mtu: Option<u32>, namespace: Option<&Netns>) -> LinkMessage {
     let mut message = LinkMessage::default();
-    switch(&mut message, true);
     message.attributes.push(LinkAttribute::IfName(peer.name.to_string()));
     if let Some(mac) = peer.mac {
         message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));

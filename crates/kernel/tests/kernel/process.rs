@@ -114,11 +114,14 @@ fn a_pause_process_holds_namespaces_of_its_own_until_term() {
         ..DaemonSpec::new(std::env::current_exe().unwrap(), directory.path().join("log"))
     };
     let pause = Guard(spawn_daemon(&spec).unwrap());
+    // The test harness runs the function on its second thread, so that is the one with the new namespaces.
+    let threads = fs::read_dir(format!("/proc/{}/task", pause.0.pid)).unwrap();
+    let thread = threads.map(|entry| entry.unwrap().path()).max().unwrap();
     for kind in ["net", "ipc", "uts"] {
-        let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/{kind}")).unwrap();
-        assert_ne!(of(&pause.0.pid.to_string()), of("self"), "{kind}");
+        let of = |process: &Path| fs::read_link(process.join("ns").join(kind)).unwrap();
+        assert_ne!(of(&thread), of(Path::new("/proc/self")), "{kind}");
     }
-    let inside = Netns::open_path(pause.0.network_namespace().as_path()).unwrap();
+    let inside = Netns::open_path(&thread.join("ns/net")).unwrap();
     let loopback = inside
         .run(|| {
             let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,5 +1,6 @@
 //! The operations that lead from what is to what is wanted.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -11,8 +12,8 @@ use crate::route::Route;
 /// One change of a namespace's links or routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkOp {
-    /// Creates a link with its kind (and a veth's peer, up as well), hardware address, MTU, bridge and whether it is
-    /// up. Hairpin and addresses have operations of their own.
+    /// Creates a link with its kind, hardware address, MTU, bridge and whether it is up. A veth's peer is born down,
+    /// with the same MTU. Hairpin and addresses have operations of their own.
     CreateLink(Link),
     /// Removes a link, and with a veth its other end.
     DeleteLink(LinkName),
@@ -121,12 +122,11 @@ fn diff_link(observed: Option<&Link>, wanted: &Link, operations: &mut Vec<LinkOp
             }
             if can_be_created(&wanted.kind) {
                 operations.push(LinkOp::CreateLink(Link {
-                    addresses: std::collections::BTreeSet::new(),
+                    addresses: BTreeSet::new(),
                     hairpin: false,
                     ..wanted.clone()
                 }));
-                created =
-                    Link { hairpin: false, addresses: std::collections::BTreeSet::new(), ..wanted.clone() };
+                created = Link { hairpin: false, addresses: BTreeSet::new(), ..wanted.clone() };
             } else {
                 // Somebody else makes it; the operations below fail with its name when it is not there.
                 created = Link { up: false, ..Link::new(wanted.name.clone(), wanted.kind.clone()) };

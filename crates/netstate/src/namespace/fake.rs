@@ -17,7 +17,7 @@ const ENETUNREACH: i32 = 101;
 
 /// Links in memory: one world of namespaces, seen from one of them. Clones share the world.
 ///
-/// A veth's peer appears in its namespace and both ends go together; routes go with their link; what the kernel would
+/// A veth's peer appears in its namespace, down, and both ends go together; routes go with their link; what the kernel would
 /// refuse is refused with its error number.
 #[derive(Debug, Clone)]
 pub struct FakeLinks {
@@ -218,6 +218,7 @@ impl World {
         let mut far =
             Link::new(peer.name.clone(), LinkKind::Veth { peer: None }).with_mtu(link.mtu.unwrap_or(1500));
         far.mac = peer.mac;
+        far.up = false;
         state.insert_link(far);
         let (near_end, far_end) = ((here.clone(), link.name.clone()), (there, peer.name.clone()));
         self.peers.insert(near_end.clone(), far_end.clone());
