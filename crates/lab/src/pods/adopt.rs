@@ -96,7 +96,12 @@ mod tests {
     fn a_start_cut_off_is_found_again() {
         let id = container_id("u", "c", 1);
         let mut facts = facts(1, Run::Never);
-        adopt("u", &mut facts, &BTreeMap::from([(id.clone(), KnownState::Running { started: at(2) })]), at(9));
+        adopt(
+            "u",
+            &mut facts,
+            &BTreeMap::from([(id.clone(), KnownState::Running { started: at(2) })]),
+            at(9),
+        );
         assert_eq!(facts.containers["c"].run, Run::Running { id: id.clone(), started: at(2) });
         assert_eq!(owned(&facts), BTreeSet::from([id]));
     }

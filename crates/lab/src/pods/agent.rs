@@ -126,7 +126,9 @@ impl Agent {
             }
             watcher::Event::InitDone => {
                 let Some(listed) = listed.take() else { return };
-                for known in self.known.iter().filter(|(uid, _)| !listed.contains(*uid)).map(|(_, known)| known) {
+                for known in
+                    self.known.iter().filter(|(uid, _)| !listed.contains(*uid)).map(|(_, known)| known)
+                {
                     let _ = known.inbox.send(Input::Gone);
                 }
             }

@@ -57,7 +57,9 @@ impl Recorder {
                 let write = write(&client, &node, &mut known, &pod, &event, at);
                 match tokio::time::timeout(TIMEOUT, write).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => debug!(pod = pod.name, reason = event.reason, %error, "event not written"),
+                    Ok(Err(error)) => {
+                        debug!(pod = pod.name, reason = event.reason, %error, "event not written")
+                    }
                     Err(_) => debug!(pod = pod.name, reason = event.reason, "event not written in time"),
                 }
             }

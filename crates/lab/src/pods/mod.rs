@@ -23,29 +23,188 @@ pub mod environment;
 mod events;
 pub mod facts;
 mod files;
+mod find;
+mod host;
+mod kubelet;
 mod node;
 pub mod plan;
 pub mod ports;
 pub mod probe;
+mod readiness;
 mod record;
 pub mod spec;
 pub mod status;
+mod tls;
 mod worker;
 
 pub use config::{Config, ServerFiles};
+pub use find::find_sandbox;
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use ipnet::Ipv4Net;
+use kube::Client;
+use podnet::PodNetwork;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use self::agent::Agent;
+use self::api::{KubePods, Retry};
+use self::catalog::Catalog;
+use self::events::Recorder;
+use self::facts::Sandbox;
+use self::host::{HostNetwork, NetworkConfig, NetworkProber, PauseSandboxes, RuncContainers, StoreImages};
+use self::node::{NodeConfig, NodeLink};
+use self::ports::{Failure, PauseProcess, Ports, SandboxId};
+use self::record::{Record, Records};
+use self::worker::Settings;
+use crate::containers::cgroup::LabCgroup;
+use crate::containers::{Runtime, RuntimeConfig};
+use crate::images::Store;
 
 /// Runs the agent of one node until `shutdown` resolves.
 ///
-/// The caller has joined the node's network namespace already. Pods, containers and their networks stay
-/// when this returns: an agent that comes back adopts them.
+/// The caller's process has joined the node's network namespace and the lab's control group already. Pods,
+/// containers and their networks stay when this returns: an agent that comes back adopts them.
 ///
 /// # Errors
 /// When the state directory cannot be used, or the kubelet port on the node's address is taken. An API
 /// server that is away is no error: it is waited for.
-pub async fn run(config: Config, client: kube::Client, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let _ = (&config, &client);
-    shutdown.await;
+pub async fn run(config: Config, client: Client, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let listen = (config.address, config.kubelet_port);
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {}:{}: does another agent run on this node?", listen.0, listen.1)
+    })?;
+    let acceptor = tls::server(&config.server)?;
+    let records = Records::open(&config.directory)
+        .with_context(|| format!("cannot use the state directory {}", config.directory.display()))?;
+    let catalog = Catalog::default();
+    let (network_ready, node_ready) = watch::channel(false);
+    let (range_known, range) = watch::channel(known_range(&config.directory));
+    let node = NodeConfig {
+        name: config.node.clone(),
+        address: config.address,
+        labels: config.labels.clone(),
+        kubelet_port: config.kubelet_port,
+    };
+    let node =
+        node::keep(client.clone(), node, NodeLink { network_ready: node_ready, pod_range: range_known });
+    let server = kubelet::Server { catalog: catalog.clone(), records: records.clone() };
+    let api = kubelet::serve(listener, acceptor, server);
+    let pods = keep_pods(&config, client, records, catalog, range, network_ready);
+    tokio::select! {
+        () = node => Ok(()),
+        () = api => Ok(()),
+        result = pods => result,
+        () = shutdown => Ok(()),
+    }
+}
+
+/// Sets the pod network up, takes up what was there, and follows the node's pods for ever.
+async fn keep_pods(
+    config: &Config,
+    client: Client,
+    records: Records,
+    catalog: Catalog,
+    mut range: watch::Receiver<Option<Ipv4Net>>,
+    network_ready: watch::Sender<bool>,
+) -> anyhow::Result<()> {
+    let images = Store::open(&config.image_store)?;
+    let runtime = Arc::new(Runtime::open(RuntimeConfig {
+        directory: config.directory.join("containers"),
+        images: images.clone(),
+        cgroup: LabCgroup::new(&config.lab)?,
+        node: config.node.clone(),
+    })?);
+    // The sender lives in the task that runs beside this one.
+    let found = range.wait_for(Option::is_some).await.map(|range| *range)?;
+    let Some(pod_range) = found else { return Ok(()) };
+    std::fs::write(config.directory.join(RANGE_FILE), pod_range.to_string())?;
+    let network = set_up_network(config, pod_range).await;
+    let sandboxes = PauseSandboxes::new(config.program.clone(), records.clone(), network);
+    let written = records.load()?;
+    reconcile(&sandboxes, &live_sandboxes(&written)).await;
+    let recorder = Recorder::start(client.clone(), config.node.clone());
+    let ports = Ports {
+        images: Arc::new(StoreImages::new(images.clone())),
+        sandboxes: Arc::new(sandboxes),
+        containers: Arc::new(RuncContainers::new(runtime, images)),
+        prober: Arc::new(NetworkProber),
+        api: Arc::new(KubePods::new(client.clone(), recorder)),
+    };
+    let settings = Settings {
+        host: config.address,
+        dns_server: config.dns_server,
+        dns_domain: config.dns_domain.clone(),
+        withdrawal_delay: config.withdrawal_delay,
+    };
+    let mut agent = Agent::new(ports, settings, records, catalog);
+    agent.resume(written).await;
+    info!(node = config.node, range = %pod_range, "pod network ready");
+    network_ready.send_replace(true);
+    tokio::select! {
+        () = agent.follow(client, &config.node) => {}
+        () = warn_of_another_range(range, pod_range) => {}
+    }
     Ok(())
+}
+
+/// Where the node's range is kept, so that an agent that comes back needs no API server to go on.
+const RANGE_FILE: &str = "pod-range";
+
+fn known_range(directory: &Path) -> Option<Ipv4Net> {
+    std::fs::read_to_string(directory.join(RANGE_FILE)).ok()?.trim().parse().ok()
+}
+
+async fn set_up_network(config: &Config, range: Ipv4Net) -> Arc<PodNetwork> {
+    let wanted = NetworkConfig {
+        range,
+        non_masquerade: config.non_masquerade.clone(),
+        addresses: config.directory.join("pod-addresses.json"),
+    };
+    let mut retry = Retry::default();
+    loop {
+        match HostNetwork::set_up(wanted.clone()) {
+            Ok(network) => return network,
+            Err(error) => {
+                warn!(node = config.node, %error, "cannot set up the pod network yet");
+                tokio::time::sleep(retry.next().unwrap_or_default()).await;
+            }
+        }
+    }
+}
+
+async fn reconcile(sandboxes: &PauseSandboxes, live: &BTreeMap<SandboxId, PauseProcess>) {
+    let mut retry = Retry::default();
+    while let Err(Failure { message }) = sandboxes.reconcile(live) {
+        warn!(error = message, "cannot bring the pods' links into line yet");
+        tokio::time::sleep(retry.next().unwrap_or_default()).await;
+    }
+}
+
+fn live_sandboxes(written: &[Record]) -> BTreeMap<SandboxId, PauseProcess> {
+    let live = written.iter().filter_map(|record| match &record.facts.sandbox {
+        Sandbox::Ready(sandbox) => {
+            let uid = record.pod.metadata.uid.clone()?;
+            Some((SandboxId { uid, attempt: record.facts.sandbox_attempts }, sandbox.pause))
+        }
+        Sandbox::Absent | Sandbox::Unfinished | Sandbox::Lost(_) => None,
+    });
+    live.collect()
+}
+
+/// A Node that was deleted and made again may be given another range. Pods cannot move to it while they run.
+async fn warn_of_another_range(mut range: watch::Receiver<Option<Ipv4Net>>, used: Ipv4Net) {
+    while range.changed().await.is_ok() {
+        let given = *range.borrow_and_update();
+        if let Some(given) = given.filter(|given| *given != used) {
+            warn!(%used, %given, "the node was given another pod range: restart its agent once its pods are gone");
+        }
+    }
+    std::future::pending().await
 }

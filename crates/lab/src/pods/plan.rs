@@ -158,9 +158,9 @@ pub fn decide(spec: &PodSpec, facts: &Facts, flight: &Flight, now: Timestamp) ->
 /// Whether the init containers have all succeeded.
 #[must_use]
 pub fn initialized(spec: &PodSpec, facts: &Facts) -> bool {
-    spec.init.iter().all(|container| {
-        matches!(run_of(facts, &container.name), Run::Exited(exit) if exit.code == 0)
-    })
+    spec.init
+        .iter()
+        .all(|container| matches!(run_of(facts, &container.name), Run::Exited(exit) if exit.code == 0))
 }
 
 /// Whether the pod has run to its end: nothing of it will be started again.
@@ -168,9 +168,9 @@ pub fn initialized(spec: &PodSpec, facts: &Facts) -> bool {
 pub fn finished(spec: &PodSpec, facts: &Facts) -> bool {
     if !initialized(spec, facts) {
         return spec.restart == RestartPolicy::Never
-            && spec.init.iter().any(|container| {
-                matches!(run_of(facts, &container.name), Run::Exited(exit) if exit.code != 0)
-            });
+            && spec.init.iter().any(
+                |container| matches!(run_of(facts, &container.name), Run::Exited(exit) if exit.code != 0),
+            );
     }
     spec.containers.iter().all(|container| {
         let run = run_of(facts, &container.name);

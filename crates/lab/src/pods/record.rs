@@ -44,7 +44,31 @@ impl Records {
     pub fn open(node: &Path) -> io::Result<Self> {
         let path = node.join("pods");
         std::fs::create_dir_all(&path)?;
-        Ok(Self { path })
+        // The path that /proc shows for files below it.
+        Ok(Self { path: path.canonicalize()? })
+    }
+
+    /// The readable records of the node whose directory that is; changes nothing, so that others than its agent
+    /// may look too.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn read(node: &Path) -> io::Result<Vec<Record>> {
+        let entries = match std::fs::read_dir(node.join("pods")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut records = Vec::new();
+        for entry in entries {
+            records.extend(PodDirectory { path: entry?.path() }.load().ok().flatten());
+        }
+        Ok(records)
+    }
+
+    /// Where the pods' directories are.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The directory of the pod of that uid, which need not exist.
@@ -79,7 +103,17 @@ impl Records {
 }
 
 impl PodDirectory {
-    fn load(&self) -> io::Result<Option<Record>> {
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The pod's record; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged.
+    pub fn load(&self) -> io::Result<Option<Record>> {
         match std::fs::read(self.path.join("pod.json")) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -112,11 +146,15 @@ impl PodDirectory {
     /// # Errors
     /// When something cannot be removed.
     pub fn remove(&self) -> io::Result<()> {
-        match std::fs::remove_file(self.path.join("pod.json")).and_then(|()| std::fs::remove_dir_all(&self.path)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match std::fs::remove_dir_all(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            },
+        match std::fs::remove_file(self.path.join("pod.json"))
+            .and_then(|()| std::fs::remove_dir_all(&self.path))
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match std::fs::remove_dir_all(&self.path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
+                }
+            }
             other => other,
         }
     }
@@ -167,6 +205,6 @@ mod tests {
     fn a_uid_never_leaves_the_directory() {
         let node = tempfile::tempdir().unwrap();
         let records = Records::open(node.path()).unwrap();
-        assert_eq!(records.pod("../../etc").file("x"), node.path().join("pods/______etc/x"));
+        assert_eq!(records.pod("../../etc").file("x"), records.path().join("______etc/x"));
     }
 }

@@ -268,10 +268,7 @@ fn unsupported_feature(spec: &core::PodSpec) -> Option<String> {
     None
 }
 
-fn parse_container(
-    container: &core::Container,
-    pod: &core::PodSpec,
-) -> (ContainerSpec, Option<String>) {
+fn parse_container(container: &core::Container, pod: &core::PodSpec) -> (ContainerSpec, Option<String>) {
     let mut problem = None;
     let mut keep = |found: Result<Option<Handler>, String>| match found {
         Ok(handler) => handler,
@@ -280,9 +277,10 @@ fn parse_container(
             None
         }
     };
-    let readiness = container.readiness_probe.as_ref().and_then(|probe| {
-        keep(probe_handler(probe, container)).map(|handler| parse_probe(probe, handler))
-    });
+    let readiness = container
+        .readiness_probe
+        .as_ref()
+        .and_then(|probe| keep(probe_handler(probe, container)).map(|handler| parse_probe(probe, handler)));
     let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
     let pre_stop = hook.and_then(|hook| keep(hook_handler(hook, container)));
     let mut environment = Vec::new();
@@ -355,10 +353,13 @@ fn parse_variable(variable: &core::EnvVar) -> Result<Option<Variable>, String> {
 }
 
 fn parse_probe(probe: &core::Probe, handler: Handler) -> Probe {
-    let at_least_one = |value: Option<i32>, default: i32| u32::try_from(value.unwrap_or(default).max(1)).unwrap_or(1);
+    let at_least_one =
+        |value: Option<i32>, default: i32| u32::try_from(value.unwrap_or(default).max(1)).unwrap_or(1);
     Probe {
         handler,
-        initial_delay: Duration::from_secs(u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0)),
+        initial_delay: Duration::from_secs(
+            u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0),
+        ),
         period: Duration::from_secs(at_least_one(probe.period_seconds, 10).into()),
         timeout: Duration::from_secs(at_least_one(probe.timeout_seconds, 1).into()),
         success_threshold: at_least_one(probe.success_threshold, 1),

@@ -36,7 +36,10 @@ pub fn build(spec: &PodSpec, facts: &Facts, context: Context<'_>) -> core::PodSt
     });
     let host = context.host.to_string();
     let statuses = |containers: &[ContainerSpec], init: bool| -> Vec<core::ContainerStatus> {
-        containers.iter().map(|container| container_status(container, init, spec, facts, context.now)).collect()
+        containers
+            .iter()
+            .map(|container| container_status(container, init, spec, facts, context.now))
+            .collect()
     };
     core::PodStatus {
         phase: Some(phase.name().to_owned()),
@@ -81,7 +84,9 @@ fn known<'a>(facts: &'a Facts, container: &ContainerSpec) -> Option<&'a Containe
 fn phase(spec: &PodSpec, facts: &Facts) -> Phase {
     // A pod on its way out will not be restarted, whatever its policy.
     let policy = match &facts.termination {
-        Some(termination) if termination.stop_at <= termination.began || !facts.any_running() => RestartPolicy::Never,
+        Some(termination) if termination.stop_at <= termination.began || !facts.any_running() => {
+            RestartPolicy::Never
+        }
         _ => spec.restart,
     };
     if !plan::initialized(spec, facts) {
@@ -111,12 +116,7 @@ fn phase(spec: &PodSpec, facts: &Facts) -> Phase {
     }
 }
 
-fn conditions(
-    spec: &PodSpec,
-    facts: &Facts,
-    phase: Phase,
-    context: Context<'_>,
-) -> Vec<core::PodCondition> {
+fn conditions(spec: &PodSpec, facts: &Facts, phase: Phase, context: Context<'_>) -> Vec<core::PodCondition> {
     let unready = names(&spec.containers, |container| plan::container_ready(container, facts));
     let ready = if plan::pod_ready(spec, facts) {
         Verdict::True
@@ -130,9 +130,10 @@ fn conditions(
             ),
         }
     };
-    let incomplete = names(&spec.init, |container| {
-        matches!(known(facts, container).map(|known| &known.run), Some(Run::Exited(exit)) if exit.code == 0)
-    });
+    let incomplete = names(
+        &spec.init,
+        |container| matches!(known(facts, container).map(|known| &known.run), Some(Run::Exited(exit)) if exit.code == 0),
+    );
     let initialized = match (incomplete.is_empty(), phase) {
         (true, Phase::Succeeded) => Verdict::TrueBecause("PodCompleted"),
         (true, _) => Verdict::True,
@@ -194,7 +195,9 @@ fn condition(
         status: status.to_owned(),
         reason: (!reason.is_empty()).then(|| reason.to_owned()),
         message: (!message.is_empty()).then_some(message),
-        last_transition_time: old.and_then(|old| old.last_transition_time.clone()).or_else(|| Some(time(now))),
+        last_transition_time: old
+            .and_then(|old| old.last_transition_time.clone())
+            .or_else(|| Some(time(now))),
         ..core::PodCondition::default()
     }
 }
@@ -265,7 +268,9 @@ fn states<'a>(
                 || !plan::wants_start(spec.restart, &known.run);
             match waiting_reason(container, known, now) {
                 Some(reason) if !done => (waiting(reason), Some(exit)),
-                None if !done && known.crashes > 0 => (waiting(crash_loop(container, known, spec)), Some(exit)),
+                None if !done && known.crashes > 0 => {
+                    (waiting(crash_loop(container, known, spec)), Some(exit))
+                }
                 Some(_) | None => (terminated(exit), known.last.as_ref()),
             }
         }
@@ -273,8 +278,9 @@ fn states<'a>(
             let uninitialized = if spec.init.is_empty() { "ContainerCreating" } else { "PodInitializing" };
             let reason = match &spec.unsupported {
                 Some(problem) => ("CreateContainerConfigError", problem.clone()),
-                None => waiting_reason(container, known, now)
-                    .unwrap_or_else(|| (uninitialized, String::new())),
+                None => {
+                    waiting_reason(container, known, now).unwrap_or_else(|| (uninitialized, String::new()))
+                }
             };
             (waiting(reason), known.last.as_ref())
         }
@@ -319,11 +325,8 @@ fn crash_loop(container: &ContainerSpec, known: &ContainerFacts, spec: &PodSpec)
         0 => format!("{}s", wait.as_secs()),
         _ => format!("{minutes}m{}s", wait.as_secs() % 60),
     };
-    let message = format!(
-        "back-off {text} restarting failed container={} pod={}",
-        container.name,
-        spec.label()
-    );
+    let message =
+        format!("back-off {text} restarting failed container={} pod={}", container.name, spec.label());
     ("CrashLoopBackOff", message)
 }
 

@@ -12,8 +12,8 @@ use crate::containers::{
 };
 use crate::images::{Reference, Store};
 use crate::pods::ports::{
-    ContainerRequest, Containers, ExecReport, ExitCause, ExitReport, Failure, Job, KnownContainer, KnownState,
-    StartFailure, StartStage,
+    ContainerRequest, Containers, ExecReport, ExitCause, ExitReport, Failure, Job, KnownContainer,
+    KnownState, StartFailure, StartStage,
 };
 
 /// How much of a command's output goes into a message.
@@ -36,9 +36,10 @@ impl RuncContainers {
     fn spec(&self, request: ContainerRequest) -> Result<ContainerSpec, Failure> {
         let id: ContainerId = request.id.parse().map_err(|error: ContainerError| Failure::of(&error))?;
         let reference: Reference = request.image.reference.parse().map_err(|error| failure(&error))?;
-        let image = self.images.resolve(&reference).map_err(|error| Failure::of(&error))?.ok_or_else(|| {
-            Failure { message: format!("image {} has gone from the store", request.image.reference) }
-        })?;
+        let image =
+            self.images.resolve(&reference).map_err(|error| Failure::of(&error))?.ok_or_else(|| Failure {
+                message: format!("image {} has gone from the store", request.image.reference),
+            })?;
         let namespaces = JoinedNamespaces::of_process(request.pause.pid);
         let mut spec = ContainerSpec::new(id, image, namespaces, request.log);
         let given = |words: Vec<String>| (!words.is_empty()).then_some(words);
@@ -73,7 +74,9 @@ impl Containers for RuncContainers {
                     id: status.id.to_string(),
                     state: match status.state {
                         ContainerState::Incomplete | ContainerState::Created => KnownState::Created,
-                        ContainerState::Running { started_at, .. } => KnownState::Running { started: started_at },
+                        ContainerState::Running { started_at, .. } => {
+                            KnownState::Running { started: started_at }
+                        }
                         ContainerState::Exited(exit) => KnownState::Exited {
                             started: exit.started_at.unwrap_or(exit.finished_at),
                             exit: report(exit.code, exit.finished_at, exit.cause),

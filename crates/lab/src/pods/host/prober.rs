@@ -79,9 +79,12 @@ async fn http_check(
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| transport(&error))?;
     let status = if tls {
-        let name = rustls_pki_types::ServerName::try_from(host.to_owned()).map_err(|error| transport(&error))?;
-        let stream =
-            super::super::tls::unverified_client().connect(name, stream).await.map_err(|error| transport(&error))?;
+        let name =
+            rustls_pki_types::ServerName::try_from(host.to_owned()).map_err(|error| transport(&error))?;
+        let stream = super::super::tls::unverified_client()
+            .connect(name, stream)
+            .await
+            .map_err(|error| transport(&error))?;
         exchange(stream, request).await
     } else {
         exchange(stream, request).await

@@ -175,7 +175,12 @@ impl OwnNode {
             ("Ready", "False", "KubeletNotReady", "the pod network is not set up yet")
         };
         let all = [
-            ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            (
+                "MemoryPressure",
+                "False",
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available",
+            ),
             ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
             ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
             ready,
@@ -213,7 +218,8 @@ impl OwnNode {
 }
 
 fn report_range(node: &core::Node, link: &NodeLink) {
-    let range = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref()).and_then(|text| text.parse().ok());
+    let range =
+        node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref()).and_then(|text| text.parse().ok());
     link.pod_range.send_if_modified(|known| {
         let news = range.is_some() && *known != range;
         if news {

@@ -22,8 +22,8 @@ use super::facts::{Facts, Run, Stop};
 use super::files;
 use super::plan::{self, Action, Flight, Op};
 use super::ports::{
-    ContainerRef, ContainerRequest, PodEvent, PodRef, Ports, SandboxId, SandboxRequest, Severity, StartFailure,
-    StartStage, provide,
+    ContainerRef, ContainerRequest, PodEvent, PodRef, Ports, SandboxId, SandboxRequest, Severity,
+    StartFailure, StartStage, provide,
 };
 use super::probe::Tally;
 use super::record::{PodDirectory, Record};
@@ -233,7 +233,9 @@ impl Worker {
         }
         self.flight.running.insert(Op::Status);
         let job = self.ports.api.write_status(self.pod_ref(), status.clone());
-        self.jobs.push(Box::pin(async move { Outcome::StatusWritten { status: Box::new(status), came: job.await } }));
+        self.jobs.push(Box::pin(async move {
+            Outcome::StatusWritten { status: Box::new(status), came: job.await }
+        }));
         None
     }
 
@@ -264,8 +266,7 @@ impl Worker {
             Action::StartSandbox { attempt } => {
                 let init: Vec<_> = self.spec.init.iter().map(|container| container.name.clone()).collect();
                 self.facts.sandbox_begins(attempt, init.iter().map(String::as_str));
-                let request =
-                    SandboxRequest { id: self.sandbox_id(), hostname: self.spec.hostname.clone() };
+                let request = SandboxRequest { id: self.sandbox_id(), hostname: self.spec.hostname.clone() };
                 Box::pin(async move { Outcome::SandboxStarted(ports.sandboxes.start(request).await) })
             }
             Action::RemoveSandbox => {
@@ -294,7 +295,8 @@ impl Worker {
             Action::Hook { container, deadline } => self.begin_hook(container, deadline, now),
             Action::Stop { container } => self.begin_stop(container, now),
             Action::Kill { container } => {
-                self.facts.container_mut(&container).stop.get_or_insert_with(Stop::default).killed = Some(now);
+                self.facts.container_mut(&container).stop.get_or_insert_with(Stop::default).killed =
+                    Some(now);
                 let id = self.running_id(&container);
                 Box::pin(async move {
                     let came = ports.containers.signal(id, nix::libc::SIGKILL).await;
@@ -410,7 +412,11 @@ impl Worker {
         Ok(binds)
     }
 
-    fn begin_check(&mut self, container: String, now: Timestamp) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+    fn begin_check(
+        &mut self,
+        container: String,
+        now: Timestamp,
+    ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
         let probe = self.spec.container(&container).and_then(|spec| spec.readiness.clone());
         let (Some(probe), Some(sandbox)) = (probe, self.facts.sandbox.facts()) else {
             self.flight.next_check.insert(container.clone(), Timestamp::MAX);
@@ -443,7 +449,11 @@ impl Worker {
         })
     }
 
-    fn begin_stop(&mut self, container: String, now: Timestamp) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+    fn begin_stop(
+        &mut self,
+        container: String,
+        now: Timestamp,
+    ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
         let message = format!("Stopping container {container}");
         self.event(Severity::Normal, "Killing", message, Some(&container));
         let id = self.running_id(&container);
@@ -481,7 +491,9 @@ fn run_handler(
                 Err(super::ports::Failure { message: report.output.trim_end().to_owned() })
             })
         }
-        network @ (Handler::Http { .. } | Handler::Tcp { .. }) => ports.prober.check(network, address, timeout),
+        network @ (Handler::Http { .. } | Handler::Tcp { .. }) => {
+            ports.prober.check(network, address, timeout)
+        }
     }
 }
 

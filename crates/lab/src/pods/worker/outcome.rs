@@ -12,7 +12,8 @@ use crate::pods::ports::{
 };
 
 /// How long work that failed waits at first, and at most, before it is tried again.
-const RETRY: (SignedDuration, SignedDuration) = (SignedDuration::from_millis(250), SignedDuration::from_secs(30));
+const RETRY: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_millis(250), SignedDuration::from_secs(30));
 
 /// Finished work.
 #[derive(Debug)]
@@ -20,17 +21,47 @@ pub(super) enum Outcome {
     SandboxStarted(Result<SandboxFacts, Failure>),
     SandboxRemoved(Result<(), Failure>),
     SandboxLost(Option<PauseProcess>),
-    Provided { container: String, came: Result<Provision, ImageFailure> },
-    Started { container: String, id: String, came: Result<Timestamp, StartFailure> },
-    Exited { container: String, id: String, exit: ExitReport },
-    Checked { container: String, id: String, came: Result<(), Failure> },
-    Hooked { container: String, came: Result<(), Failure> },
-    Signalled { container: String, came: Result<(), Failure> },
-    Removed { container: String, id: String, came: Result<(), Failure> },
-    StatusWritten { status: Box<PodStatus>, came: ApiOutcome },
+    Provided {
+        container: String,
+        came: Result<Provision, ImageFailure>,
+    },
+    Started {
+        container: String,
+        id: String,
+        came: Result<Timestamp, StartFailure>,
+    },
+    Exited {
+        container: String,
+        id: String,
+        exit: ExitReport,
+    },
+    Checked {
+        container: String,
+        id: String,
+        came: Result<(), Failure>,
+    },
+    Hooked {
+        container: String,
+        came: Result<(), Failure>,
+    },
+    Signalled {
+        container: String,
+        came: Result<(), Failure>,
+    },
+    Removed {
+        container: String,
+        id: String,
+        came: Result<(), Failure>,
+    },
+    StatusWritten {
+        status: Box<PodStatus>,
+        came: ApiOutcome,
+    },
     ObjectDeleted(ApiOutcome),
     /// The manifest changed meanwhile; there was nothing to do.
-    Unknown { op: Op },
+    Unknown {
+        op: Op,
+    },
 }
 
 impl Worker {
@@ -245,7 +276,9 @@ impl Worker {
         if self.running_id(container) != id {
             return;
         }
-        let Some(probe) = self.spec.container(container).and_then(|spec| spec.readiness.clone()) else { return };
+        let Some(probe) = self.spec.container(container).and_then(|spec| spec.readiness.clone()) else {
+            return;
+        };
         let verdict = self.tallies.entry(container.to_owned()).or_default().note(came.is_ok(), &probe);
         if let Err(error) = came {
             let message = format!("Readiness probe failed: {error}");
