@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
-use netstate::link::{LinkName, NamespacePath};
+use netstate::link::{LinkName, MacAddress, NamespacePath};
 use netstate::namespace::{LinkError, LinkOp, LinkPort, NamespacePorts, NetworkState, Ownership, diff};
 use netstate::nft::{self, NftPort};
 use netstate::sysctl::{self, SysctlPort};
@@ -171,9 +171,9 @@ impl PodNetwork {
                 None => outcome.broken.push(sandbox.clone()),
             }
         }
-        self.repair_node_side(living.values().map(|(address, _)| *address))?;
+        let node = self.repair_node_side(living.values().map(|(address, _)| *address))?;
         for (sandbox, (address, namespace)) in living {
-            if let Err(error) = self.check_connected(address, namespace) {
+            if let Err(error) = self.check_connected(&node, address, namespace) {
                 tracing::warn!(%sandbox, %address, %error, "sandbox has no working network");
                 outcome.broken.push(sandbox.clone());
             }
@@ -196,7 +196,9 @@ impl PodNetwork {
     /// Makes both ends, or repairs what is there of them.
     fn connect(&self, address: Ipv4Addr, namespace: &NamespacePath) -> Result<(), PodnetError> {
         let inside = self.namespaces.open(namespace)?;
-        if !self.is_paired(address, inside.as_ref())? {
+        let is_paired = self.has_pod_end(address, inside.as_ref())?
+            && self.links.observe()?.links.contains_key(&self.config.host_link(address));
+        if !is_paired {
             // An end without the other is a remnant of another pod or another network.
             remove_link(self.links.as_ref(), self.config.host_link(address))?;
             remove_link(inside.as_ref(), LinkName::eth0())?;
@@ -207,15 +209,11 @@ impl PodNetwork {
         self.repair_pod_side(address, inside.as_ref())
     }
 
-    /// Whether the pod has its `eth0` with the address's hardware address, and the node the other end.
-    fn is_paired(&self, address: Ipv4Addr, inside: &dyn LinkPort) -> Result<bool, PodnetError> {
+    /// Whether the pod has an `eth0` that was made for this address.
+    fn has_pod_end(&self, address: Ipv4Addr, inside: &dyn LinkPort) -> Result<bool, PodnetError> {
         let pod = inside.observe()?;
-        let wanted = plan::pod_side(&self.config, self.mtu, address);
-        let mac = |state: &NetworkState| state.links.get(&LinkName::eth0()).and_then(|link| link.mac);
-        if mac(&pod).is_none() || mac(&pod) != mac(&wanted) {
-            return Ok(false);
-        }
-        Ok(self.links.observe()?.links.contains_key(&self.config.host_link(address)))
+        let mac = pod.links.get(&LinkName::eth0()).and_then(|link| link.mac);
+        Ok(mac == Some(MacAddress::for_ipv4(address)))
     }
 
     fn repair_pod_side(&self, address: Ipv4Addr, inside: &dyn LinkPort) -> Result<(), PodnetError> {
@@ -228,8 +226,11 @@ impl PodNetwork {
         remove_link(self.links.as_ref(), self.config.host_link(address))
     }
 
-    /// The bridge, and of every address the node's end where it exists; other ends of ours go.
-    fn repair_node_side(&self, addresses: impl Iterator<Item = Ipv4Addr>) -> Result<(), PodnetError> {
+    /// The bridge, and of every address the node's end where it exists; other ends of ours go. What the node held.
+    fn repair_node_side(
+        &self,
+        addresses: impl Iterator<Item = Ipv4Addr>,
+    ) -> Result<NetworkState, PodnetError> {
         let observed = self.links.observe()?;
         let mut wanted = NetworkState::default();
         wanted.insert_link(plan::bridge(&self.config, self.mtu));
@@ -240,12 +241,18 @@ impl PodNetwork {
             }
         }
         self.links.commit(&diff(&observed, &wanted, &plan::ownership()))?;
-        Ok(())
+        Ok(observed)
     }
 
-    fn check_connected(&self, address: Ipv4Addr, namespace: &NamespacePath) -> Result<(), PodnetError> {
+    fn check_connected(
+        &self,
+        node: &NetworkState,
+        address: Ipv4Addr,
+        namespace: &NamespacePath,
+    ) -> Result<(), PodnetError> {
         let inside = self.namespaces.open(namespace)?;
-        if !self.is_paired(address, inside.as_ref())? {
+        let has_node_end = node.links.contains_key(&self.config.host_link(address));
+        if !has_node_end || !self.has_pod_end(address, inside.as_ref())? {
             return Err(PodnetError::Link(LinkError::NoSuchLink {
                 operation: format!("reconcile {namespace}"),
                 link: self.config.host_link(address),

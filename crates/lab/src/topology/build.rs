@@ -102,18 +102,19 @@ fn ensure_namespaces(machines: &[Machine]) -> Result<Vec<Netns>, TopologyError> 
     Ok(namespaces)
 }
 
-/// Removes router's links whose other end is not where it should be: its namespace was removed and made anew, and the
-/// kernel has not yet got to removing the link.
+/// Removes halves of links: one of the two namespaces was removed and made anew, and the kernel has not yet got to
+/// removing what is left in the other.
 fn unplug_halves(router: &Place, machines: &[Machine], places: &[Place]) -> Result<(), TopologyError> {
     let plugged = router.observe()?;
     for (machine, place) in machines.iter().zip(places) {
-        if plugged.links.contains_key(&machine.port)
-            && !place.observe()?.links.contains_key(&LinkName::eth0())
-        {
-            match router.commit(&[LinkOp::DeleteLink(machine.port.clone())]) {
-                Err(TopologyError::Link { source, .. }) if source.is_not_found() => {}
-                other => other?,
-            }
+        let (near, far) = (
+            plugged.links.contains_key(&machine.port),
+            place.observe()?.links.contains_key(&LinkName::eth0()),
+        );
+        match (near, far) {
+            (true, false) => router.unplug(machine.port.clone())?,
+            (false, true) => place.unplug(LinkName::eth0())?,
+            (true, true) | (false, false) => {}
         }
     }
     Ok(())
@@ -139,6 +140,14 @@ impl Place {
 
     fn commit(&self, operations: &[LinkOp]) -> Result<(), TopologyError> {
         self.links.commit(operations).map_err(|source| self.link_error(source))
+    }
+
+    /// Removes a link, unless the kernel was faster.
+    fn unplug(&self, link: LinkName) -> Result<(), TopologyError> {
+        match self.links.commit(&[LinkOp::DeleteLink(link)]) {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other.map_err(|source| self.link_error(source)),
+        }
     }
 
     fn repair(&self, wanted: &NetworkState, ours: &Ownership) -> Result<(), TopologyError> {

@@ -136,12 +136,23 @@ pub(super) fn check(network: &LabNetwork) -> Result<(), RangeError> {
     }
     for (index, (first_name, first)) in ranges.into_iter().enumerate() {
         for (second_name, second) in ranges.into_iter().skip(index + 1) {
-            if overlap(first, second) {
+            let allowed = second == network.service_range && holds_beside_services(second, first);
+            if overlap(first, second) && !allowed {
                 return Err(RangeError::Overlap { first_name, first, second_name, second });
             }
         }
     }
     Ok(())
+}
+
+/// Whether a range inside the service range leaves room for Services: the reference cluster has its nodes in
+/// 10.100.0.0/24 and its Services in 10.96.0.0/12. No Service gets an address of such a range, so only the ones that
+/// Services have by convention must be free, and most of the range.
+fn holds_beside_services(services: Ipv4Net, range: Ipv4Net) -> bool {
+    let conventional = Ipv4Net::new(services.network(), SMALLEST_SERVICE);
+    services.contains(&range)
+        && range.prefix_len() >= services.prefix_len() + 2
+        && conventional.is_ok_and(|conventional| !overlap(conventional, range))
 }
 
 fn check_alone(name: &'static str, range: Ipv4Net) -> Result<(), RangeError> {
@@ -229,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_ranges_of_the_reference_clusters_are_fine() {
-        assert_eq!(network(3, NODE, "10.244.0.0/16", "10.112.0.0/12").check(), Ok(()));
+        assert_eq!(network(3, NODE, POD, SERVICE).check(), Ok(()));
         assert_eq!(network(251, "10.0.0.0/24", POD, SERVICE).check(), Ok(()));
         assert_eq!(network(5, "172.20.0.0/16", "10.244.0.0/16", "10.0.0.0/16").check(), Ok(()));
     }
@@ -249,6 +260,8 @@ mod tests {
             complaint(3, "10.244.7.0/24", POD, SERVICE),
             "the node range 10.244.7.0/24 and the pod range 10.244.0.0/16 overlap; choose ranges apart from each other"
         );
+        assert!(complaint(3, "10.96.0.0/24", POD, SERVICE).contains("overlap"), "10.96.0.1 is the API server's");
+        assert!(complaint(3, "10.96.0.0/12", POD, SERVICE).contains("overlap"));
         assert_eq!(
             complaint(13, "10.7.0.0/28", POD, SERVICE),
             "the node range 10.7.0.0/28 has no room for 13 nodes, the router and the control plane; use a /27 or larger"
