@@ -31,6 +31,8 @@ mod recorder;
 mod reflector;
 mod replicasets;
 mod run;
+#[cfg(test)]
+mod samples;
 mod scheduler;
 mod selector;
 mod service_accounts;
