@@ -22,12 +22,17 @@ pub fn convert_in(kind: &Kind, group: &str, version: &str, object: &mut Value) {
         return;
     }
     let labels = spec.get("template").and_then(|template| template.pointer("/metadata/labels")).cloned();
-    let Some(labels) = labels.filter(|labels| labels.as_object().is_some_and(|labels| !labels.is_empty())) else { return };
+    let Some(labels) = labels.filter(|labels| labels.as_object().is_some_and(|labels| !labels.is_empty()))
+    else {
+        return;
+    };
     if spec.get("selector").is_none_or(Value::is_null) {
         field::set(spec, "selector", json!({ "matchLabels": labels }));
     }
     if let Some(metadata) = field::object(map, "metadata")
-        && metadata.get("labels").is_none_or(|labels| labels.as_object().is_none_or(serde_json::Map::is_empty))
+        && metadata
+            .get("labels")
+            .is_none_or(|labels| labels.as_object().is_none_or(serde_json::Map::is_empty))
     {
         field::set(metadata, "labels", labels);
     }
@@ -39,7 +44,11 @@ pub fn convert_out(kind: &Kind, group: &str, version: &str, object: &mut Value) 
         return;
     }
     if let Some(map) = object.as_object_mut() {
-        field::set(map, "apiVersion", if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") });
+        field::set(
+            map,
+            "apiVersion",
+            if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") },
+        );
     }
 }
 

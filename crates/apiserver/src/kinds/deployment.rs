@@ -95,7 +95,9 @@ fn validate_strategy(strategy: &Value, causes: &mut Vec<Cause>) {
         let value = rolling.get("maxUnavailable").unwrap_or(&Value::Null);
         causes.push(Cause::invalid(field, value, "may not be 0 when `maxSurge` is 0"));
     }
-    if unavailable.is_some_and(|share| share > 100) && rolling.get("maxUnavailable").is_some_and(Value::is_string) {
+    if unavailable.is_some_and(|share| share > 100)
+        && rolling.get("maxUnavailable").is_some_and(Value::is_string)
+    {
         let value = rolling.get("maxUnavailable").unwrap_or(&Value::Null);
         causes.push(Cause::invalid(format!("{path}.maxUnavailable"), value, "must not be greater than 100%"));
     }

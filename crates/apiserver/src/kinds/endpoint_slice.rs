@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::endpoints::{PROTOCOLS, endpoint_address, first_of, port_number};
 use super::field::{self, Seen, fill, items, list, member, objects};
-use super::names::{dns1123_label, dns1123_subdomain, label_value};
+use super::names::{Rule, dns1123_label, dns1123_subdomain, label_value};
 use super::strategy::Rules;
 use super::table::{self, Column};
 use crate::status::Cause;
@@ -20,8 +20,13 @@ const MAX_ADDRESSES: usize = 100;
 const MAX_PORTS: usize = 20_000;
 const ADDRESS_TYPES: &[&str] = &["FQDN", "IPv4", "IPv6"];
 
-pub(super) const COLUMNS: &[Column] =
-    &[Column::NAME, Column::text("AddressType"), Column::text("Ports"), Column::text("Endpoints"), Column::AGE];
+pub(super) const COLUMNS: &[Column] = &[
+    Column::NAME,
+    Column::text("AddressType"),
+    Column::text("Ports"),
+    Column::text("Endpoints"),
+    Column::AGE,
+];
 
 pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {
     let ports = list(object, "ports").iter().map(|port| match port.get("port").and_then(Value::as_i64) {
@@ -76,7 +81,9 @@ impl Rules for EndpointSlice {
             }
             if !name.is_empty() {
                 let wrong = dns1123_label(name).into_iter();
-                causes.extend(wrong.map(|wrong| Cause::invalid(format!("{path}.name"), &Value::from(name), wrong)));
+                causes.extend(
+                    wrong.map(|wrong| Cause::invalid(format!("{path}.name"), &Value::from(name), wrong)),
+                );
             }
             if port.get("port").is_some() {
                 port_number(port, "port", &path, causes);
@@ -120,7 +127,9 @@ fn validate_endpoint(endpoint: &Value, kind: &str, path: &str, causes: &mut Vec<
             _ => {}
         }
     }
-    for (key, rule) in [("hostname", dns1123_label as fn(&str) -> Vec<String>), ("nodeName", dns1123_subdomain), ("zone", label_value)] {
+    for (key, rule) in
+        [("hostname", dns1123_label as Rule), ("nodeName", dns1123_subdomain), ("zone", label_value)]
+    {
         if let Some(value) = endpoint.get(key) {
             let wrong = rule(value.as_str().unwrap_or_default()).into_iter();
             causes.extend(wrong.map(|wrong| Cause::invalid(format!("{path}.{key}"), value, wrong)));

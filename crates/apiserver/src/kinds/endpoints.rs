@@ -29,7 +29,9 @@ pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {
         }
         for port in ports {
             let port = port.get("port").and_then(Value::as_i64).unwrap_or_default();
-            let joined = addresses.clone().map(|ip| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") });
+            let joined = addresses
+                .clone()
+                .map(|ip| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") });
             shown.extend(joined);
         }
     }
@@ -76,7 +78,11 @@ fn validate_subset(subset: &Value, path: &str, causes: &mut Vec<Cause>) {
             let hostname = member(address, "hostname");
             if !hostname.is_empty() {
                 let wrong = dns1123_label(hostname).into_iter();
-                causes.extend(wrong.map(|wrong| Cause::invalid(format!("{path}.hostname"), &Value::from(hostname), wrong)));
+                causes.extend(
+                    wrong.map(|wrong| {
+                        Cause::invalid(format!("{path}.hostname"), &Value::from(hostname), wrong)
+                    }),
+                );
             }
         }
     }
@@ -89,7 +95,8 @@ fn validate_subset(subset: &Value, path: &str, causes: &mut Vec<Cause>) {
         }
         if !name.is_empty() {
             let wrong = dns1123_label(name).into_iter();
-            causes.extend(wrong.map(|wrong| Cause::invalid(format!("{path}.name"), &Value::from(name), wrong)));
+            causes
+                .extend(wrong.map(|wrong| Cause::invalid(format!("{path}.name"), &Value::from(name), wrong)));
         }
         port_number(port, "port", &path, causes);
         super::field::one_of(port, "protocol", &path, PROTOCOLS, causes);
@@ -122,7 +129,11 @@ pub(super) fn endpoint_address(text: &str, path: &str, causes: &mut Vec<Cause>) 
         IpAddr::V6(address) => (address.is_unicast_link_local(), address.segments()[0] == 0xff02),
     };
     if link_local {
-        causes.push(Cause::invalid(path, &value, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"));
+        causes.push(Cause::invalid(
+            path,
+            &value,
+            "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
+        ));
     }
     if multicast {
         let detail = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)";

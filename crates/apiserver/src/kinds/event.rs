@@ -23,8 +23,10 @@ pub(super) const COLUMNS: &[Column] = &[
 
 pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {
     let first = first_text(object, &["/firstTimestamp", "/eventTime"]);
-    let last = first_text(object, &["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/firstTimestamp"]);
-    let count = number(object, "/series/count").or_else(|| number(object, "/count")).filter(|count| *count > 0);
+    let last =
+        first_text(object, &["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/firstTimestamp"]);
+    let count =
+        number(object, "/series/count").or_else(|| number(object, "/count")).filter(|count| *count > 0);
     let involved = object.get("involvedObject").unwrap_or(&Value::Null);
     let kind = member(involved, "kind").to_lowercase();
     let name = member(involved, "name");
@@ -56,8 +58,10 @@ pub(super) struct Event;
 impl Rules for Event {
     fn validate(&self, object: &Value, causes: &mut Vec<Cause>) {
         // Events about objects without a namespace are kept in `default`.
-        let (own, involved) = (text(object, "/metadata/namespace"), text(object, "/involvedObject/namespace"));
-        let fits = if involved.is_empty() { own == "default" || own == "kube-system" } else { own == involved };
+        let (own, involved) =
+            (text(object, "/metadata/namespace"), text(object, "/involvedObject/namespace"));
+        let fits =
+            if involved.is_empty() { own == "default" || own == "kube-system" } else { own == involved };
         if !fits {
             let detail = "does not match event.namespace";
             causes.push(Cause::invalid("involvedObject.namespace", &Value::from(involved), detail));

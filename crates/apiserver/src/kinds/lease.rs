@@ -20,10 +20,14 @@ pub(super) struct Lease;
 impl Rules for Lease {
     fn validate(&self, object: &Value, causes: &mut Vec<Cause>) {
         let Some(spec) = object.get("spec") else { return };
-        if let Some(seconds) = spec.get("leaseDurationSeconds").filter(|_| number(spec, "/leaseDurationSeconds") < Some(1)) {
+        if let Some(seconds) =
+            spec.get("leaseDurationSeconds").filter(|_| number(spec, "/leaseDurationSeconds") < Some(1))
+        {
             causes.push(Cause::invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"));
         }
-        if let Some(count) = spec.get("leaseTransitions").filter(|_| number(spec, "/leaseTransitions") < Some(0)) {
+        if let Some(count) =
+            spec.get("leaseTransitions").filter(|_| number(spec, "/leaseTransitions") < Some(0))
+        {
             causes.push(Cause::invalid("spec.leaseTransitions", count, "must be greater than or equal to 0"));
         }
         if spec.get("holderIdentity").is_some() && member(spec, "holderIdentity").is_empty() {

@@ -41,8 +41,12 @@ pub(super) fn validate_update(new: &Value, old: &Value, causes: &mut Vec<Cause>)
 /// What is wrong with a map of labels at a JSON pointer.
 pub(super) fn labels(object: &Value, pointer: &str, path: &str, causes: &mut Vec<Cause>) {
     for (key, value) in texts(object, pointer) {
-        causes.extend(qualified_name(key).into_iter().map(|wrong| Cause::invalid(path, &Value::from(key), wrong)));
-        causes.extend(label_value(value).into_iter().map(|wrong| Cause::invalid(path, &Value::from(value), wrong)));
+        causes.extend(
+            qualified_name(key).into_iter().map(|wrong| Cause::invalid(path, &Value::from(key), wrong)),
+        );
+        causes.extend(
+            label_value(value).into_iter().map(|wrong| Cause::invalid(path, &Value::from(value), wrong)),
+        );
     }
 }
 
@@ -61,7 +65,8 @@ pub(super) fn annotations(object: &Value, pointer: &str, path: &str, causes: &mu
 }
 
 fn name(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
-    let (name, generate) = (field::text(object, "/metadata/name"), field::text(object, "/metadata/generateName"));
+    let (name, generate) =
+        (field::text(object, "/metadata/name"), field::text(object, "/metadata/generateName"));
     let wrong_prefix = if generate.is_empty() { Vec::new() } else { (kind.name_rule)(generate, true) };
     for wrong in wrong_prefix {
         causes.push(Cause::invalid("metadata.generateName", &Value::from(generate), wrong));
@@ -90,7 +95,8 @@ fn owner_references(object: &Value, causes: &mut Vec<Cause>) {
         for key in ["apiVersion", "kind", "name", "uid"] {
             if member(owner, key).is_empty() {
                 let field = format!("metadata.ownerReferences[{index}].{key}");
-                let detail = if key == "apiVersion" { "version must not be empty" } else { "must not be empty" };
+                let detail =
+                    if key == "apiVersion" { "version must not be empty" } else { "must not be empty" };
                 causes.push(Cause::invalid(field, &Value::from(""), detail));
             }
         }

@@ -33,6 +33,8 @@ mod service_account;
 mod strategic;
 mod strategy;
 mod table;
+#[cfg(test)]
+mod testing;
 mod workload;
 
 pub use allocation::{Allocation, AllocationConfig, AllocationConfigError, Reservation};

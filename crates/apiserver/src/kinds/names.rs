@@ -5,6 +5,9 @@ fn too_long(max: usize) -> String {
     format!("must be no more than {max} bytes")
 }
 
+/// Says what is wrong with a text: nothing, when it is fine.
+pub(super) type Rule = fn(&str) -> Vec<String>;
+
 /// Every port that can be named in a packet.
 pub(super) const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
 /// What is wrong with an address that cannot be parsed.
@@ -59,7 +62,8 @@ fn check(length_ok: bool, max: usize, form_ok: bool, form: &str) -> Vec<String> 
 fn label_form(text: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = text.as_bytes();
-    let ends = [bytes.first(), bytes.last()].into_iter().all(|byte| byte.is_some_and(|byte| alphanumeric(*byte)));
+    let ends =
+        [bytes.first(), bytes.last()].into_iter().all(|byte| byte.is_some_and(|byte| alphanumeric(*byte)));
     ends && bytes.iter().all(|byte| alphanumeric(*byte) || *byte == b'-')
 }
 
@@ -81,7 +85,8 @@ pub(super) fn dns1035_label(text: &str) -> Vec<String> {
 
 fn qualified_form(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let ends = [bytes.first(), bytes.last()].into_iter().all(|byte| byte.is_some_and(u8::is_ascii_alphanumeric));
+    let ends =
+        [bytes.first(), bytes.last()].into_iter().all(|byte| byte.is_some_and(u8::is_ascii_alphanumeric));
     ends && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
@@ -101,7 +106,9 @@ pub(super) fn qualified_name(text: &str) -> Vec<String> {
         }
         _ => {
             let form = format!("a qualified name {QUALIFIED}");
-            return vec![format!("{form} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")];
+            return vec![format!(
+                "{form} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            )];
         }
     };
     if name.is_empty() {
@@ -190,7 +197,12 @@ mod tests {
 
     #[test]
     fn names() {
-        assert!(is_dns1123_label("a-1") && is_dns1123_label("1") && !is_dns1123_label("-a") && !is_dns1123_label("A"));
+        assert!(
+            is_dns1123_label("a-1")
+                && is_dns1123_label("1")
+                && !is_dns1123_label("-a")
+                && !is_dns1123_label("A")
+        );
         assert!(!is_dns1123_label("") && !is_dns1123_label(&"a".repeat(64)) && !is_dns1123_label("a.b"));
         assert!(is_dns1123_subdomain("a.b") && !is_dns1123_subdomain("a..b") && !is_dns1123_subdomain("a."));
         assert!(is_dns1035_label("a1") && !is_dns1035_label("1a"));

@@ -45,7 +45,8 @@ pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn status(object: &Value) -> String {
-    let ready = items(object, "/status/conditions").iter().find(|condition| member(condition, "type") == "Ready");
+    let ready =
+        items(object, "/status/conditions").iter().find(|condition| member(condition, "type") == "Ready");
     let ready = match ready.map(|condition| member(condition, "status")) {
         Some("True") => "Ready",
         Some(_) => "NotReady",

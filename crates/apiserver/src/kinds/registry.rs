@@ -10,8 +10,8 @@ use super::schema::{self, Shape};
 use super::strategy::{Context, Refusal, Rules};
 use super::table::Column;
 use super::{
-    config_map, deployment, endpoint_slice, endpoints, event, field, lease, metadata, names, namespace, node, pod, replica_set, secret,
-    service, service_account,
+    config_map, deployment, endpoint_slice, endpoints, event, field, lease, metadata, names, namespace, node,
+    pod, replica_set, secret, service, service_account,
 };
 use crate::status::{Cause, Status};
 
@@ -77,8 +77,11 @@ pub struct Served {
     pub kind: &'static Kind,
 }
 
-const REPLICAS: Scale =
-    Scale { spec_replicas: "/spec/replicas", status_replicas: "/status/replicas", selector: "/spec/selector" };
+const REPLICAS: Scale = Scale {
+    spec_replicas: "/spec/replicas",
+    status_replicas: "/status/replicas",
+    selector: "/spec/selector",
+};
 
 /// All kinds, in the order in which discovery lists them.
 pub fn registry() -> &'static [Kind] {
@@ -87,7 +90,8 @@ pub fn registry() -> &'static [Kind] {
 
 /// Every group, version and kind that is served, stored versions first.
 pub fn served() -> impl Iterator<Item = Served> {
-    let stored = KINDS.iter().map(|kind| Served { group: kind.group, version: kind.version, stored: true, kind });
+    let stored =
+        KINDS.iter().map(|kind| Served { group: kind.group, version: kind.version, stored: true, kind });
     let others = KINDS.iter().flat_map(|kind| {
         kind.also.iter().map(move |&(group, version)| Served { group, version, stored: false, kind })
     });
@@ -103,7 +107,11 @@ impl std::fmt::Debug for Kind {
 impl Kind {
     /// `v1`, `apps/v1`: the apiVersion that is stored.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// Checks the JSON types of all fields and finds those that the kind does not have.
@@ -160,7 +168,12 @@ impl Kind {
     ///
     /// # Errors
     /// 422 with every wrong field.
-    pub fn prepare_status_update(&self, new: &mut Value, old: &Value, _context: &Context<'_>) -> Result<(), Status> {
+    pub fn prepare_status_update(
+        &self,
+        new: &mut Value,
+        old: &Value,
+        _context: &Context<'_>,
+    ) -> Result<(), Status> {
         self.rules.reset_for_status(new, old);
         let mut causes = Vec::new();
         metadata::validate_update(new, old, &mut causes);
@@ -212,13 +225,12 @@ impl Kind {
         (self.row)(object, now)
     }
 
-    /// The 400 for a body that the kind's strict decoding refuses (`fieldValidation=Strict`): one text per problem, as
-    /// [`Shape::unknown`] has them. `version` is the requested one.
-    pub fn strict_error(&self, version: &str, problems: &[String]) -> Status {
-        schema::cannot_be_handled(self, version, &format!("strict decoding error: {}", problems.join(", ")))
-    }
-
-    fn allocate(&self, new: &mut Value, old: Option<&Value>, context: &Context<'_>) -> Result<Reservation, Status> {
+    fn allocate(
+        &self,
+        new: &mut Value,
+        old: Option<&Value>,
+        context: &Context<'_>,
+    ) -> Result<Reservation, Status> {
         match self.rules.allocate(new, old, context.allocation) {
             Ok(reservation) => Ok(reservation),
             Err(Refusal::Field(cause)) => Err(self.invalid(new, vec![cause])),
@@ -242,7 +254,12 @@ fn described(object: &Value) -> BTreeMap<&str, &Value> {
 }
 
 /// A kind with the values that most have.
-const fn kind(group: &'static str, version: &'static str, kind: &'static str, rules: &'static dyn Rules) -> Kind {
+const fn kind(
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    rules: &'static dyn Rules,
+) -> Kind {
     Kind {
         group,
         version,

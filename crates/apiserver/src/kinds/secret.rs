@@ -12,7 +12,8 @@ use super::strategy::Rules;
 use super::table::{self, Column};
 use crate::status::Cause;
 
-pub(super) const COLUMNS: &[Column] = &[Column::NAME, Column::text("Type"), Column::number("Data"), Column::AGE];
+pub(super) const COLUMNS: &[Column] =
+    &[Column::NAME, Column::text("Type"), Column::number("Data"), Column::AGE];
 
 pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {
     let count = texts(object, "/data").count();
@@ -52,7 +53,8 @@ impl Rules for Secret {
             "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
             _ => &[],
         };
-        for key in required.iter().filter(|key| !texts(object, "/data").any(|(present, _)| present == **key)) {
+        for key in required.iter().filter(|key| !texts(object, "/data").any(|(present, _)| present == **key))
+        {
             causes.push(Cause::required(format!("data[{key}]"), ""));
         }
     }

@@ -106,7 +106,8 @@ pub(super) fn selector(selector: Option<&Value>) -> Value {
     }
     for expression in super::field::list(selector, "matchExpressions") {
         let key = member(expression, "key");
-        let values: Vec<&str> = super::field::list(expression, "values").iter().filter_map(Value::as_str).collect();
+        let values: Vec<&str> =
+            super::field::list(expression, "values").iter().filter_map(Value::as_str).collect();
         let text = match member(expression, "operator") {
             "In" => format!("{key} in ({})", values.join(",")),
             "NotIn" => format!("{key} notin ({})", values.join(",")),
@@ -122,7 +123,8 @@ pub(super) fn selector(selector: Option<&Value>) -> Value {
 /// Names and images of a pod template's containers, comma-separated.
 pub(super) fn containers(object: &Value) -> (Value, Value) {
     let containers = super::field::items(object, "/spec/template/spec/containers");
-    let joined = |key: &str| containers.iter().map(|container| member(container, key)).collect::<Vec<_>>().join(",");
+    let joined =
+        |key: &str| containers.iter().map(|container| member(container, key)).collect::<Vec<_>>().join(",");
     (joined("name").into(), joined("image").into())
 }
 
@@ -135,9 +137,25 @@ mod tests {
     #[test]
     fn durations_are_those_of_kubectl() {
         let cases = [
-            (-5, "<invalid>"), (-1, "0s"), (0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (599, "9m59s"),
-            (600, "10m"), (10799, "179m"), (10800, "3h"), (11100, "3h5m"), (28800, "8h"), (172799, "47h"),
-            (172800, "2d"), (176400, "2d1h"), (691200, "8d"), (63072000, "2y"), (63158400, "2y1d"), (252288000, "8y"),
+            (-5, "<invalid>"),
+            (-1, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (599, "9m59s"),
+            (600, "10m"),
+            (10799, "179m"),
+            (10800, "3h"),
+            (11100, "3h5m"),
+            (28800, "8h"),
+            (172799, "47h"),
+            (172800, "2d"),
+            (176400, "2d1h"),
+            (691200, "8d"),
+            (63072000, "2y"),
+            (63158400, "2y1d"),
+            (252288000, "8y"),
         ];
         for (seconds, text) in cases {
             assert_eq!(human_duration(seconds), text, "{seconds} seconds");

@@ -38,7 +38,8 @@ pub(super) fn validate(object: &Value, causes: &mut Vec<Cause>) {
     if is_empty(selector) {
         causes.push(Cause::invalid("spec.selector", selector, "empty selector is invalid for deployment"));
     } else if causes.len() == before {
-        let labels = spec.pointer("/template/metadata/labels").cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        let labels =
+            spec.pointer("/template/metadata/labels").cloned().unwrap_or_else(|| Value::Object(Map::new()));
         if !matches(selector, &labels) {
             let detail = "`selector` does not match template `labels`";
             causes.push(Cause::invalid("spec.template.metadata.labels", &labels, detail));
@@ -55,7 +56,11 @@ fn template(spec: &Value, causes: &mut Vec<Cause>) {
     pod::validate::spec(pod_spec, "spec.template.spec", causes);
     let policy = text(pod_spec, "/restartPolicy");
     if policy == "Never" || policy == "OnFailure" {
-        causes.push(Cause::not_supported("spec.template.spec.restartPolicy", &Value::from(policy), &["Always"]));
+        causes.push(Cause::not_supported(
+            "spec.template.spec.restartPolicy",
+            &Value::from(policy),
+            &["Always"],
+        ));
     }
     if pod_spec.get("activeDeadlineSeconds").is_some() {
         let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
@@ -71,7 +76,14 @@ pub(super) fn validate_update(new: &Value, old: &Value, causes: &mut Vec<Cause>)
 /// Counts in the status are never negative.
 pub(super) fn validate_status(new: &Value, causes: &mut Vec<Cause>) {
     let Some(status) = new.get("status") else { return };
-    for key in ["replicas", "readyReplicas", "availableReplicas", "fullyLabeledReplicas", "updatedReplicas", "observedGeneration"] {
+    for key in [
+        "replicas",
+        "readyReplicas",
+        "availableReplicas",
+        "fullyLabeledReplicas",
+        "updatedReplicas",
+        "observedGeneration",
+    ] {
         non_negative(status, key, "status", causes);
     }
 }
@@ -84,8 +96,12 @@ fn is_empty(selector: &Value) -> bool {
 pub(super) fn label_selector(selector: &Value, path: &str, causes: &mut Vec<Cause>) {
     for (key, value) in texts(selector, "/matchLabels") {
         let field = format!("{path}.matchLabels");
-        causes.extend(qualified_name(key).into_iter().map(|wrong| Cause::invalid(&*field, &Value::from(key), wrong)));
-        causes.extend(label_value(value).into_iter().map(|wrong| Cause::invalid(&*field, &Value::from(value), wrong)));
+        causes.extend(
+            qualified_name(key).into_iter().map(|wrong| Cause::invalid(&*field, &Value::from(key), wrong)),
+        );
+        causes.extend(
+            label_value(value).into_iter().map(|wrong| Cause::invalid(&*field, &Value::from(value), wrong)),
+        );
     }
     for (index, expression) in items(selector, "/matchExpressions").iter().enumerate() {
         let path = format!("{path}.matchExpressions[{index}]");

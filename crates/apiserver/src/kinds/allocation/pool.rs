@@ -57,7 +57,11 @@ impl Pool {
     /// Takes a free offset, `None` when there is none.
     pub(super) fn pick(&mut self, random: &mut impl Rng) -> Option<u64> {
         let above = self.size - self.band - (self.taken.len() as u64 - self.taken_in_band);
-        let found = if above > 0 { self.probe(self.band, self.size, random) } else { self.probe(self.kept, self.band, random) };
+        let found = if above > 0 {
+            self.probe(self.band, self.size, random)
+        } else {
+            self.probe(self.kept, self.band, random)
+        };
         let found = found?;
         self.take(found);
         Some(found)
@@ -95,8 +99,12 @@ impl Pool {
     /// The offset of an address in its range, `None` for the network's own address.
     pub(super) fn offset(range: &IpNet, address: IpAddr) -> Option<u64> {
         let distance = match (range.network(), address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => u128::from(u32::from(address).checked_sub(u32::from(network))?),
-            (IpAddr::V6(network), IpAddr::V6(address)) => u128::from(address).checked_sub(u128::from(network))?,
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                u128::from(u32::from(address).checked_sub(u32::from(network))?)
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                u128::from(address).checked_sub(u128::from(network))?
+            }
             _ => return None,
         };
         u64::try_from(distance).ok()?.checked_sub(1)

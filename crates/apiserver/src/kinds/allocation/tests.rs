@@ -30,7 +30,10 @@ fn texts_are_those_of_kubernetes() {
         "the provided IP (10.0.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/12"
     );
     let error = reservation.take_port(80).unwrap_err();
-    assert_eq!(error.to_string(), "provided port is not in the valid range. The range of valid ports is 30000-32767");
+    assert_eq!(
+        error.to_string(),
+        "provided port is not in the valid range. The range of valid ports is 30000-32767"
+    );
 }
 
 #[test]
@@ -39,12 +42,16 @@ fn picks_avoid_the_low_band_until_the_rest_is_full() {
     let mut seen = BTreeSet::new();
     let mut reservation = allocation.reserve();
     for _ in 0..238 {
-        let IpAddr::V4(address) = reservation.pick_address(true).unwrap() else { panic!("IPv4 was asked for") };
+        let IpAddr::V4(address) = reservation.pick_address(true).unwrap() else {
+            panic!("IPv4 was asked for")
+        };
         assert!(address.octets()[3] > 16, "{address} is in the band for requested addresses");
         assert!(seen.insert(address));
     }
     for _ in 0..15 {
-        let IpAddr::V4(address) = reservation.pick_address(true).unwrap() else { panic!("IPv4 was asked for") };
+        let IpAddr::V4(address) = reservation.pick_address(true).unwrap() else {
+            panic!("IPv4 was asked for")
+        };
         assert!((2..=16).contains(&address.octets()[3]));
         assert!(seen.insert(address));
     }

@@ -37,7 +37,8 @@ pub(super) fn validate<'a>(
             causes.push(Cause::required(format!("{path}.name"), ""));
         } else {
             let wrong = dns1123_label(name).into_iter();
-            causes.extend(wrong.map(|wrong| Cause::invalid(format!("{path}.name"), &Value::from(name), wrong)));
+            causes
+                .extend(wrong.map(|wrong| Cause::invalid(format!("{path}.name"), &Value::from(name), wrong)));
             if names.again(name) {
                 causes.push(Cause::duplicate(format!("{path}.name"), &Value::from(name)));
             }
@@ -93,7 +94,8 @@ fn ports(container: &Value, path: &str, causes: &mut Vec<Cause>) {
             let wrong = port_name(name);
             let fine = wrong.is_empty();
             let wrong = wrong.into_iter();
-            causes.extend(wrong.map(|wrong| Cause::invalid(format!("{path}.name"), &Value::from(name), wrong)));
+            causes
+                .extend(wrong.map(|wrong| Cause::invalid(format!("{path}.name"), &Value::from(name), wrong)));
             if fine && names.again(name) {
                 causes.push(Cause::duplicate(format!("{path}.name"), &Value::from(name)));
             }
@@ -118,7 +120,8 @@ fn environment(container: &Value, path: &str, causes: &mut Vec<Cause>) {
             causes.push(Cause::required(format!("{path}.name"), ""));
         } else {
             let wrong = env_name(name).into_iter();
-            causes.extend(wrong.map(|wrong| Cause::invalid(format!("{path}.name"), &Value::from(name), wrong)));
+            causes
+                .extend(wrong.map(|wrong| Cause::invalid(format!("{path}.name"), &Value::from(name), wrong)));
         }
         let Some(source) = variable.get("valueFrom") else { continue };
         let path = format!("{path}.valueFrom");
@@ -159,22 +162,37 @@ fn resources(container: &Value, path: &str, causes: &mut Vec<Cause>) {
     for part in ["limits", "requests"] {
         for (name, amount) in texts(resources, &format!("/{part}")) {
             let field = format!("{path}.{part}[{name}]");
-            let known = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+            let known =
+                matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
             let wrong = qualified_name(name);
             if wrong.is_empty() && !known && !name.contains('/') {
                 let path = format!("{path}.{part}");
                 let detail = "must be a standard resource type or fully qualified";
                 causes.push(Cause::invalid(&*path, &Value::from(name), detail));
-                causes.push(Cause::invalid(path, &Value::from(name), "must be a standard resource for containers"));
+                causes.push(Cause::invalid(
+                    path,
+                    &Value::from(name),
+                    "must be a standard resource for containers",
+                ));
             }
-            causes.extend(wrong.into_iter().map(|wrong| Cause::invalid(format!("{path}.{part}"), &Value::from(name), wrong)));
+            causes.extend(
+                wrong
+                    .into_iter()
+                    .map(|wrong| Cause::invalid(format!("{path}.{part}"), &Value::from(name), wrong)),
+            );
             if nanos(amount).is_none_or(|amount| amount < 0) {
-                causes.push(Cause::invalid(field, &Value::from(amount), "must be greater than or equal to 0"));
+                causes.push(Cause::invalid(
+                    field,
+                    &Value::from(amount),
+                    "must be greater than or equal to 0",
+                ));
             }
         }
     }
     for (name, request) in texts(resources, "/requests") {
-        let Some((_, limit)) = texts(resources, "/limits").find(|(limited, _)| *limited == name) else { continue };
+        let Some((_, limit)) = texts(resources, "/limits").find(|(limited, _)| *limited == name) else {
+            continue;
+        };
         if nanos(request) > nanos(limit) {
             let detail = format!("must be less than or equal to {name} limit of {limit}");
             causes.push(Cause::invalid(format!("{path}.requests"), &Value::from(request), detail));
@@ -187,12 +205,18 @@ fn probes(container: &Value, path: &str, causes: &mut Vec<Cause>) {
         let Some(probe) = container.get(name) else { continue };
         let path = format!("{path}.{name}");
         handler(probe, &path, causes);
-        for key in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
+        for key in
+            ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
+        {
             non_negative(probe, key, &path, causes);
         }
         let successes = number(probe, "/successThreshold").unwrap_or(1);
         if name != "readinessProbe" && successes != 1 {
-            causes.push(Cause::invalid(format!("{path}.successThreshold"), &Value::from(successes), "must be 1"));
+            causes.push(Cause::invalid(
+                format!("{path}.successThreshold"),
+                &Value::from(successes),
+                "must be 1",
+            ));
         }
     }
     for name in ["postStart", "preStop"] {
@@ -212,7 +236,10 @@ fn handler(holder: &Value, path: &str, causes: &mut Vec<Cause>) {
         [_] => {}
         [_, others @ ..] => {
             for key in others {
-                causes.push(Cause::forbidden(format!("{path}.{key}"), "may not specify more than 1 handler type"));
+                causes.push(Cause::forbidden(
+                    format!("{path}.{key}"),
+                    "may not specify more than 1 handler type",
+                ));
             }
         }
     }
@@ -229,7 +256,8 @@ fn handler(holder: &Value, path: &str, causes: &mut Vec<Cause>) {
             number if number.as_i64().is_some_and(|number| (1..=65535).contains(&number)) => Vec::new(),
             _ => vec![PORT_RANGE.to_owned()],
         };
-        causes.extend(wrong.into_iter().map(|wrong| Cause::invalid(format!("{path}.{key}.port"), port, wrong)));
+        causes
+            .extend(wrong.into_iter().map(|wrong| Cause::invalid(format!("{path}.{key}.port"), port, wrong)));
     }
     if let Some(get) = holder.get("httpGet") {
         field::one_of(get, "scheme", &format!("{path}.httpGet"), &["HTTP", "HTTPS"], causes);

@@ -53,7 +53,12 @@ fn fill_in_container(container: &mut Object, host_network: bool) {
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(Value::Object(probe)) = container.get_mut(probe) {
-            for (key, value) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)] {
+            for (key, value) in [
+                ("timeoutSeconds", 1),
+                ("periodSeconds", 10),
+                ("successThreshold", 1),
+                ("failureThreshold", 3),
+            ] {
                 // To Go, zero is unset.
                 if probe.get(key).and_then(Value::as_i64) == Some(0) {
                     probe.shift_remove(key);
@@ -179,7 +184,9 @@ pub(super) fn qos_class(pod: &Value) -> &'static str {
         nanos(text(container, &format!("/resources/{part}/{name}"))).filter(|amount| *amount > 0)
     };
     let any = all().any(|container| {
-        ["requests", "limits"].iter().any(|part| ["cpu", "memory"].iter().any(|name| amount(container, part, name).is_some()))
+        ["requests", "limits"]
+            .iter()
+            .any(|part| ["cpu", "memory"].iter().any(|name| amount(container, part, name).is_some()))
     });
     let guaranteed = all().all(|container| {
         ["cpu", "memory"].iter().all(|name| {

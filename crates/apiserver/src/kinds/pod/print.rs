@@ -71,14 +71,20 @@ fn summarise(pod: &Value) -> Summary {
     let mut summary = Summary {
         ready: 0,
         total: items(pod, "/spec/containers").len(),
-        reason: Some(text(pod, "/status/reason")).filter(|reason| !reason.is_empty()).unwrap_or(phase).to_owned(),
+        reason: Some(text(pod, "/status/reason"))
+            .filter(|reason| !reason.is_empty())
+            .unwrap_or(phase)
+            .to_owned(),
         restarts: Restarts::default(),
     };
-    if condition(pod, "PodScheduled").is_some_and(|condition| member(condition, "reason") == "SchedulingGated") {
+    if condition(pod, "PodScheduled")
+        .is_some_and(|condition| member(condition, "reason") == "SchedulingGated")
+    {
         summary.reason = "SchedulingGated".to_owned();
     }
     let (initialising, sidecars) = init_containers(pod, &mut summary);
-    let initialised = condition(pod, "Initialized").is_some_and(|condition| member(condition, "status") == "True");
+    let initialised =
+        condition(pod, "Initialized").is_some_and(|condition| member(condition, "status") == "True");
     if !initialising || initialised {
         summary.restarts = sidecars;
         containers(pod, &mut summary);
@@ -167,7 +173,8 @@ fn gates(pod: &Value) -> Value {
         return "<none>".into();
     }
     let open = gates.iter().filter(|gate| {
-        condition(pod, member(gate, "conditionType")).is_some_and(|condition| member(condition, "status") == "True")
+        condition(pod, member(gate, "conditionType"))
+            .is_some_and(|condition| member(condition, "status") == "True")
     });
     format!("{}/{}", open.count(), gates.len()).into()
 }

@@ -47,7 +47,8 @@ fn deadline(now: &Value, before: &Value, causes: &mut Vec<Cause>) {
 fn rest(now: &Value, before: &Value) -> Value {
     let mut rest = now.clone();
     let Some(map) = rest.as_object_mut() else { return rest };
-    let negative_grace = before.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|grace| grace < 0);
+    let negative_grace =
+        before.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|grace| grace < 0);
     let mut free = vec!["activeDeadlineSeconds", "tolerations"];
     if negative_grace && now.get("terminationGracePeriodSeconds").and_then(Value::as_i64) == Some(1) {
         free.push("terminationGracePeriodSeconds");

@@ -8,7 +8,7 @@ use super::containers::{self, Context};
 use crate::kinds::endpoints::endpoint_address;
 use crate::kinds::field::{Seen, flag, list, member, non_negative, number};
 use crate::kinds::metadata;
-use crate::kinds::names::{dns1123_label, dns1123_subdomain, label_value, qualified_name};
+use crate::kinds::names::{Rule, dns1123_label, dns1123_subdomain, label_value, qualified_name};
 use crate::status::Cause;
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
@@ -26,7 +26,13 @@ pub(in crate::kinds) fn spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) 
     let mut context = Context { volumes: &volumes, init: false };
     containers::validate(regular, &format!("{path}.containers"), &context, &mut names, causes);
     context.init = true;
-    containers::validate(list(spec, "initContainers"), &format!("{path}.initContainers"), &context, &mut names, causes);
+    containers::validate(
+        list(spec, "initContainers"),
+        &format!("{path}.initContainers"),
+        &context,
+        &mut names,
+        causes,
+    );
     host_ports(spec, path, causes);
     for (key, supported) in [("restartPolicy", RESTART_POLICIES), ("dnsPolicy", DNS_POLICIES)] {
         crate::kinds::field::one_of(spec, key, path, supported, causes);
@@ -36,7 +42,7 @@ pub(in crate::kinds) fn spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) 
         let detail = "must be between 1 and 2147483647, inclusive";
         causes.push(Cause::invalid(format!("{path}.activeDeadlineSeconds"), seconds, detail));
     }
-    let rules: [(&str, fn(&str) -> Vec<String>); 5] = [
+    let rules: [(&str, Rule); 5] = [
         ("hostname", dns1123_label),
         ("subdomain", dns1123_label),
         ("nodeName", dns1123_subdomain),
@@ -47,11 +53,15 @@ pub(in crate::kinds) fn spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) 
         let value = member(spec, key);
         if !value.is_empty() {
             let wrong = rule(value).into_iter();
-            causes.extend(wrong.map(|wrong| Cause::invalid(format!("{path}.{key}"), &Value::from(value), wrong)));
+            causes.extend(
+                wrong.map(|wrong| Cause::invalid(format!("{path}.{key}"), &Value::from(value), wrong)),
+            );
         }
     }
     metadata::labels(spec, "/nodeSelector", &format!("{path}.nodeSelector"), causes);
-    if member(spec, "dnsPolicy") == "None" && list(spec.get("dnsConfig").unwrap_or(&Value::Null), "nameservers").is_empty() {
+    if member(spec, "dnsPolicy") == "None"
+        && list(spec.get("dnsConfig").unwrap_or(&Value::Null), "nameservers").is_empty()
+    {
         let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
         causes.push(Cause::required(format!("{path}.dnsConfig.nameservers"), detail));
     }
@@ -63,7 +73,8 @@ pub(in crate::kinds) fn spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) 
         }
         for (index, name) in list(alias, "hostnames").iter().enumerate() {
             let wrong = dns1123_subdomain(name.as_str().unwrap_or_default()).into_iter();
-            causes.extend(wrong.map(|wrong| Cause::invalid(format!("{path}.hostnames[{index}]"), name, wrong)));
+            causes
+                .extend(wrong.map(|wrong| Cause::invalid(format!("{path}.hostnames[{index}]"), name, wrong)));
         }
     }
 }
@@ -90,7 +101,12 @@ fn volumes<'a>(volumes: &'a [Value], path: &str, causes: &mut Vec<Cause>) -> BTr
         if !names.insert(name) {
             causes.push(Cause::duplicate(format!("{path}.name"), &Value::from(name)));
         }
-        for (source, key) in [("configMap", "name"), ("secret", "secretName"), ("hostPath", "path"), ("persistentVolumeClaim", "claimName")] {
+        for (source, key) in [
+            ("configMap", "name"),
+            ("secret", "secretName"),
+            ("hostPath", "path"),
+            ("persistentVolumeClaim", "claimName"),
+        ] {
             if volume.get(source).is_some_and(|value| member(value, key).is_empty()) {
                 causes.push(Cause::required(format!("{path}.{source}.{key}"), ""));
             }
@@ -110,7 +126,9 @@ fn host_ports(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
                 let shown = format!("{}/{}/{host_port}", member(port, "protocol"), member(port, "hostIP"));
                 causes.push(Cause::duplicate(&*field, &Value::from(shown)));
             }
-            if flag(spec, "/hostNetwork") && port.get("containerPort").and_then(Value::as_i64) != Some(host_port) {
+            if flag(spec, "/hostNetwork")
+                && port.get("containerPort").and_then(Value::as_i64) != Some(host_port)
+            {
                 let field = format!("{path}.containers[{outer}].ports[{inner}].containerPort");
                 let value = port.get("containerPort").unwrap_or(&Value::Null);
                 causes.push(Cause::invalid(field, value, "must match `hostPort` when `hostNetwork` is true"));
@@ -127,14 +145,17 @@ fn tolerations(tolerations: &[Value], path: &str, causes: &mut Vec<Cause>) {
             let wrong = qualified_name(key).into_iter();
             causes.extend(wrong.map(|wrong| Cause::invalid(format!("{path}.key"), &Value::from(key), wrong)));
         } else if operator != "Exists" {
-            let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+            let detail =
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             causes.push(Cause::invalid(format!("{path}.operator"), &Value::from(operator), detail));
         }
         let value = member(toleration, "value");
         match operator {
             "" | "Equal" => {
                 let wrong = label_value(value).into_iter();
-                causes.extend(wrong.map(|wrong| Cause::invalid(format!("{path}.value"), &Value::from(value), wrong)));
+                causes.extend(
+                    wrong.map(|wrong| Cause::invalid(format!("{path}.value"), &Value::from(value), wrong)),
+                );
             }
             "Exists" if !value.is_empty() => {
                 let detail = "value must be empty when `operator` is 'Exists'";
@@ -142,7 +163,11 @@ fn tolerations(tolerations: &[Value], path: &str, causes: &mut Vec<Cause>) {
             }
             "Exists" => {}
             other => {
-                causes.push(Cause::not_supported(format!("{path}.operator"), &Value::from(other), &["Equal", "Exists"]));
+                causes.push(Cause::not_supported(
+                    format!("{path}.operator"),
+                    &Value::from(other),
+                    &["Equal", "Exists"],
+                ));
             }
         }
         let effect = member(toleration, "effect");

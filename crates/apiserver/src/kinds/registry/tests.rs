@@ -1,1 +1,266 @@
+use proptest::prelude::*;
+use serde_json::json;
+
 use super::*;
+use crate::kinds::testing::{
+    allocation, context, create, deployment, kind, pod, refusal, service, update_in, with,
+};
+
+#[test]
+fn every_kind_is_whole() {
+    for kind in registry() {
+        assert!(!kind.plural.is_empty() && !kind.singular.is_empty(), "{kind:?}");
+        let cells = kind.row(&json!({"metadata": {"name": "x"}}), Timestamp::UNIX_EPOCH);
+        assert_eq!(cells.len(), kind.columns.len(), "{kind:?}");
+        assert_eq!(kind.columns.iter().filter(|column| column.format == "name").count(), 1, "{kind:?}");
+    }
+    let old = served()
+        .filter(|served| !served.stored)
+        .map(|served| (served.group, served.version))
+        .collect::<Vec<_>>();
+    assert_eq!(old, [("apps", "v1beta1"), ("apps", "v1beta2"), ("extensions", "v1beta1")]);
+}
+
+#[test]
+fn deployments_are_defaulted_and_checked() {
+    let made = create("Deployment", deployment()).unwrap();
+    let spec = &made["spec"];
+    assert_eq!((&spec["replicas"], &spec["revisionHistoryLimit"]), (&json!(1), &json!(10)));
+    assert_eq!(spec["progressDeadlineSeconds"], 600);
+    assert_eq!(
+        spec["strategy"],
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}})
+    );
+    assert_eq!(spec["template"]["spec"].get("enableServiceLinks"), None);
+    let cases = [
+        (
+            with(deployment(), "/spec/template/metadata/labels", json!({"run": "other"})),
+            "spec.template.metadata.labels: Invalid value: {\"run\":\"other\"}: `selector` does not match template `labels`",
+        ),
+        (
+            with(deployment(), "/spec/selector", json!({})),
+            "spec.selector: Invalid value: {}: empty selector is invalid for deployment",
+        ),
+        (
+            with(deployment(), "/spec/replicas", json!(-1)),
+            "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+        ),
+        (
+            with(deployment(), "/spec/strategy", json!({"type": "Other"})),
+            "spec.strategy.type: Unsupported value: \"Other\": supported values: \"Recreate\", \"RollingUpdate\"",
+        ),
+        (
+            with(deployment(), "/spec/strategy", json!({"type": "Recreate", "rollingUpdate": {}})),
+            "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'",
+        ),
+        (
+            with(
+                deployment(),
+                "/spec/strategy",
+                json!({"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}),
+            ),
+            "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0",
+        ),
+        (
+            with(deployment(), "/spec/template/spec/restartPolicy", json!("Never")),
+            "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
+        ),
+        (
+            with(deployment(), "/spec/template/spec/containers/0/image", json!("")),
+            "spec.template.spec.containers[0].image: Required value",
+        ),
+    ];
+    for (object, text) in cases {
+        assert_eq!(refusal(create("Deployment", object)), text);
+    }
+    let mut none = deployment();
+    none["spec"].as_object_mut().unwrap().shift_remove("selector");
+    assert_eq!(refusal(create("Deployment", none)), "spec.selector: Required value");
+    let both = with(
+        deployment(),
+        "/spec",
+        json!({"template": {"spec": {"containers": [{"name": "A"}]}}, "selector": {"matchLabels": {"a": "b"}}}),
+    );
+    let status = create("Deployment", both).unwrap_err();
+    assert!(status.message.starts_with("Deployment.apps \"web\" is invalid: ["), "{}", status.message);
+    assert_eq!(status.details.unwrap().causes.len(), 3);
+}
+
+#[test]
+fn a_selector_stays_and_generations_count() {
+    let old = create("Deployment", deployment()).unwrap();
+    let moved = with(old.clone(), "/spec/selector", json!({"matchLabels": {"run": "x"}}));
+    let moved = with(moved, "/spec/template/metadata/labels", json!({"run": "x"}));
+    assert_eq!(
+        refusal(update_in(&allocation(&["10.96.0.0/12"]), "Deployment", moved, &old)),
+        "spec.selector: Invalid value: {\"matchLabels\":{\"run\":\"x\"}}: field is immutable"
+    );
+    let old = with(old, "/metadata/generation", json!(3));
+    assert_eq!(kind("Deployment").next_generation(&old, None), Some(1));
+    assert_eq!(
+        kind("Deployment").next_generation(&with(old.clone(), "/status", json!({"replicas": 1})), Some(&old)),
+        Some(3)
+    );
+    assert_eq!(
+        kind("Deployment").next_generation(&with(old.clone(), "/spec/replicas", json!(9)), Some(&old)),
+        Some(4)
+    );
+    assert_eq!(kind("Service").next_generation(&service(), None), None);
+}
+
+#[test]
+fn namespaces_are_named_and_held() {
+    let made =
+        create("Namespace", json!({"metadata": {"name": "web"}, "status": {"phase": "Gone"}})).unwrap();
+    assert_eq!(
+        made,
+        json!({"metadata": {"name": "web", "labels": {"kubernetes.io/metadata.name": "web"}},
+        "status": {"phase": "Active"}, "spec": {"finalizers": ["kubernetes"]}})
+    );
+    assert!(
+        refusal(create("Namespace", json!({"metadata": {"name": "a.b"}})))
+            .contains("a lowercase RFC 1123 label must")
+    );
+}
+
+#[test]
+fn nodes_keep_their_status_and_their_range() {
+    let node = json!({"metadata": {"name": "node1"}, "spec": {"podCIDR": "10.244.1.0/24"}, "status": {"capacity": {"cpu": "2"}}});
+    let made = create("Node", node).unwrap();
+    assert_eq!(made["spec"]["podCIDRs"], json!(["10.244.1.0/24"]));
+    assert_eq!(made["status"]["allocatable"], json!({"cpu": "2"}));
+    let moved = with(made.clone(), "/spec", json!({"podCIDR": "10.244.2.0/24"}));
+    assert_eq!(
+        refusal(update_in(&allocation(&["10.96.0.0/12"]), "Node", moved, &made)),
+        "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"
+    );
+    let row = kind("Node").row(
+        &with(made, "/status/conditions", json!([{"type": "Ready", "status": "True"}])),
+        Timestamp::UNIX_EPOCH,
+    );
+    assert_eq!(row[..3], [json!("node1"), json!("Ready"), json!("<none>")]);
+}
+
+#[test]
+fn slices_and_endpoints_are_checked() {
+    let slice = json!({"metadata": {"name": "web-1"}, "addressType": "IPv4", "endpoints": [{"addresses": ["10.244.1.2"]}],
+        "ports": [{"port": 80}]});
+    let made = create("EndpointSlice", slice.clone()).unwrap();
+    assert_eq!(made["ports"], json!([{"port": 80, "name": "", "protocol": "TCP"}]));
+    assert_eq!(kind("EndpointSlice").row(&made, Timestamp::UNIX_EPOCH)[1..4], ["IPv4", "80", "10.244.1.2"]);
+    let cases = [
+        (
+            with(slice.clone(), "/addressType", json!("IPX")),
+            "addressType: Unsupported value: \"IPX\": supported values: \"FQDN\", \"IPv4\", \"IPv6\"",
+        ),
+        (
+            with(slice.clone(), "/endpoints/0/addresses", json!(["x"])),
+            "endpoints[0].addresses[0]: Invalid value: \"x\": must be a valid IPv4 address",
+        ),
+        (
+            with(slice, "/endpoints/0/addresses", json!(["127.0.0.1"])),
+            "endpoints[0].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        ),
+    ];
+    for (object, text) in cases {
+        assert_eq!(refusal(create("EndpointSlice", object)), text);
+    }
+    let subset = json!({"addresses": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}], "ports": [{"name": "a", "port": 1}, {"name": "b", "port": 2}]});
+    let made = create("Endpoints", json!({"metadata": {"name": "web"}, "subsets": [subset]})).unwrap();
+    assert_eq!(
+        kind("Endpoints").row(&made, Timestamp::UNIX_EPOCH)[1],
+        "10.0.0.1:1,10.0.0.2:1,10.0.0.1:2 + 1 more..."
+    );
+    let empty = json!({"metadata": {"name": "web"}, "subsets": [{"ports": [{"port": 1}]}]});
+    assert_eq!(
+        refusal(create("Endpoints", empty)),
+        "subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"
+    );
+}
+
+#[test]
+fn secrets_take_text_and_immutable_things_stay() {
+    let made =
+        create("Secret", json!({"metadata": {"name": "s"}, "stringData": {"a": "hello"}, "immutable": true}))
+            .unwrap();
+    assert_eq!((&made["type"], &made["data"]), (&json!("Opaque"), &json!({"a": "aGVsbG8="})));
+    assert_eq!(made.get("stringData"), None);
+    let changed = with(made.clone(), "/data", json!({"a": "aGk="}));
+    assert_eq!(
+        refusal(update_in(&allocation(&["10.96.0.0/12"]), "Secret", changed, &made)),
+        "data: Forbidden: field is immutable when `immutable` is set"
+    );
+    let tls = json!({"metadata": {"name": "s"}, "type": "kubernetes.io/tls", "data": {"tls.crt": ""}});
+    assert_eq!(refusal(create("Secret", tls)), "data[tls.key]: Required value");
+}
+
+#[test]
+fn fields_that_selectors_may_name() {
+    let pod = with(pod(), "/spec/nodeName", json!("node1"));
+    assert_eq!(kind("Pod").selectable(&pod, "spec.nodeName").as_deref(), Some("node1"));
+    assert_eq!(kind("Pod").selectable(&pod, "status.phase").as_deref(), Some(""));
+    assert_eq!(kind("Pod").selectable(&pod, "spec.foo"), None);
+    assert!(kind("Pod").offers_field("metadata.name") && !kind("Node").offers_field("metadata.namespace"));
+    assert!(kind("Event").offers_field("involvedObject.name"));
+}
+
+#[test]
+fn metadata_is_checked_for_every_kind() {
+    let name = |metadata: Value| refusal(create("ConfigMap", json!({ "metadata": metadata })));
+    assert_eq!(name(json!({})), "metadata.name: Required value: name or generateName is required");
+    let owners =
+        json!({"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "", "name": "b", "uid": "c"}]});
+    assert_eq!(name(owners), "metadata.ownerReferences[0].kind: Invalid value: \"\": must not be empty");
+    let two = json!([{"apiVersion": "v1", "kind": "A", "name": "x", "uid": "1", "controller": true},
+        {"apiVersion": "v1", "kind": "B", "name": "y", "uid": "2", "controller": true}]);
+    assert!(
+        name(json!({"name": "a", "ownerReferences": two}))
+            .ends_with("Found \"true\" in references for A/x and B/y")
+    );
+    let old = json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    let new = with(old.clone(), "/metadata/finalizers", json!(["x/y"]));
+    assert!(
+        refusal(update_in(&allocation(&["10.96.0.0/12"]), "ConfigMap", new, &old))
+            .starts_with("metadata.finalizers: Forbidden: no new finalizers")
+    );
+}
+
+proptest! {
+    #[test]
+    fn defaulting_twice_changes_nothing(
+        service_type in prop::sample::select(vec!["ClusterIP", "NodePort", "LoadBalancer"]),
+        affinity in prop::option::of(prop::sample::select(vec!["None", "ClientIP"])),
+        policy in prop::option::of(prop::sample::select(vec!["Cluster", "Local"])),
+        headless in any::<bool>(),
+        image in "[a-c]{1,3}(:latest|:1)?",
+        probe in prop::option::of(0_i64..3),
+        volume in any::<bool>(),
+    ) {
+        let mut object = with(service(), "/spec/type", json!(service_type));
+        if let Some(affinity) = affinity { object = with(object, "/spec/sessionAffinity", json!(affinity)); }
+        if service_type == "ClusterIP" {
+            if headless { object = with(object, "/spec/clusterIP", json!("None")); }
+        } else if let Some(policy) = policy {
+            object = with(object, "/spec/externalTrafficPolicy", json!(policy));
+        }
+        let mut web = with(deployment(), "/spec/template/spec/containers/0/image", json!(image));
+        if let Some(period) = probe {
+            let probe = json!({"tcpSocket": {"port": 80}, "periodSeconds": period});
+            web = with(web, "/spec/template/spec/containers/0/livenessProbe", probe);
+        }
+        if volume { web = with(web, "/spec/template/spec/volumes", json!([{"name": "v"}])); }
+        let plain = with(pod(), "/spec", web["spec"]["template"]["spec"].clone());
+        for (name, object) in [("Service", object), ("Deployment", web), ("Pod", plain)] {
+            let made = create(name, object).unwrap();
+            let mut again = made.clone();
+            kind(name).rules.default(&mut again);
+            prop_assert_eq!(&again, &made);
+            // An update with the same object, as `kubectl replace` sends it, changes nothing either.
+            let allocation = allocation(&["10.96.0.0/12"]);
+            let mut same = made.clone();
+            prop_assert_eq!(kind(name).check_shape(&mut same).unwrap().unknown, Vec::<String>::new());
+            drop(kind(name).prepare_update(&mut same, &made, &context(&allocation)).unwrap());
+            prop_assert_eq!(&same, &made);
+        }
+    }
+}

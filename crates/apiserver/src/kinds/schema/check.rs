@@ -51,7 +51,12 @@ struct Walk {
 }
 
 impl Walk {
-    fn object(&mut self, map: &mut Map<String, Value>, holder: &'static str, def: &TypeDef) -> Result<(), Mismatch> {
+    fn object(
+        &mut self,
+        map: &mut Map<String, Value>,
+        holder: &'static str,
+        def: &TypeDef,
+    ) -> Result<(), Mismatch> {
         let mut dropped = Vec::new();
         for (name, value) in map.iter_mut() {
             self.path.push(Segment::Field(name.clone()));
@@ -150,7 +155,8 @@ impl Walk {
         let Ok(time) = text.parse::<Timestamp>() else {
             return Err(Mismatch::Time { path: self.indexed_path(), text: text.clone() });
         };
-        *text = time.strftime(if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" }).to_string();
+        *text =
+            time.strftime(if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" }).to_string();
         Ok(())
     }
 

@@ -22,15 +22,13 @@ pub struct Shape {
 
 /// See [`Kind::check_shape`].
 pub(super) fn check(kind: &Kind, object: &mut Value) -> Result<Shape, Status> {
-    let unknown = check::check(kind.schema, object)
-        .map_err(|mismatch| cannot_be_handled(kind, kind.version, &mismatch.to_string()))?;
+    let unknown = check::check(kind.schema, object).map_err(|mismatch| {
+        let (name, version) = (kind.kind, kind.version);
+        Status::bad_request(format!(
+            "{name} in version {version:?} cannot be handled as a {name}: {mismatch}"
+        ))
+    })?;
     Ok(Shape { unknown })
-}
-
-/// The 400 for a body that is not an object of the kind.
-pub(super) fn cannot_be_handled(kind: &Kind, version: &str, detail: &str) -> Status {
-    let name = kind.kind;
-    Status::bad_request(format!("{name} in version {version:?} cannot be handled as a {name}: {detail}"))
 }
 
 #[cfg(test)]

@@ -31,7 +31,8 @@ pub(in crate::kinds) fn canonical(text: &str) -> Option<String> {
     let unit = 1_000_000_000_i128;
     if format == Format::Binary && nanos % unit == 0 && (nanos / unit).abs() >= 1024 {
         let whole = nanos / unit;
-        let (suffix, shift) = BINARY.iter().rev().find(|(_, shift)| whole % (1_i128 << shift) == 0).copied().unwrap_or(("", 0));
+        let (suffix, shift) =
+            BINARY.iter().rev().find(|(_, shift)| whole % (1_i128 << shift) == 0).copied().unwrap_or(("", 0));
         return Some(format!("{}{suffix}", whole >> shift));
     }
     let (mut mantissa, mut exponent) = (nanos, -9);
@@ -42,7 +43,8 @@ pub(in crate::kinds) fn canonical(text: &str) -> Option<String> {
     if format == Format::Exponent {
         return Some(if exponent == 0 { mantissa.to_string() } else { format!("{mantissa}e{exponent}") });
     }
-    let suffix = DECIMAL.iter().chain([&EXA]).find(|(_, power)| *power == exponent).map_or("", |(suffix, _)| suffix);
+    let suffix =
+        DECIMAL.iter().chain([&EXA]).find(|(_, power)| *power == exponent).map_or("", |(suffix, _)| suffix);
     Some(format!("{mantissa}{suffix}"))
 }
 

@@ -12,7 +12,11 @@ use crate::kinds::strategy::Refusal;
 use crate::status::Cause;
 
 /// Takes what the Service needs and does not have, frees (on commit) what `old` had and it has no longer.
-pub(super) fn allocate(new: &mut Value, old: Option<&Value>, allocation: &Allocation) -> Result<Reservation, Refusal> {
+pub(super) fn allocate(
+    new: &mut Value,
+    old: Option<&Value>,
+    allocation: &Allocation,
+) -> Result<Reservation, Refusal> {
     let mut reservation = allocation.reserve();
     let before = old.map(cluster_addresses).unwrap_or_default();
     if has_cluster_ip(new) {
@@ -59,8 +63,10 @@ fn family(ipv4: bool) -> &'static str {
 /// Fills in `ipFamilyPolicy` and `ipFamilies` from what is asked for and what the cluster has.
 fn families(new: &mut Value, allocation: &Allocation) -> Result<(), Refusal> {
     let configured: Vec<&str> = allocation.families().map(family).collect();
-    let mut wanted: Vec<String> =
-        items(new, "/spec/ipFamilies").iter().filter_map(|family| family.as_str().map(ToOwned::to_owned)).collect();
+    let mut wanted: Vec<String> = items(new, "/spec/ipFamilies")
+        .iter()
+        .filter_map(|family| family.as_str().map(ToOwned::to_owned))
+        .collect();
     let given = cluster_addresses(new);
     for (index, address) in given.iter().enumerate() {
         let found = family(address.is_ipv4());
@@ -68,7 +74,11 @@ fn families(new: &mut Value, allocation: &Allocation) -> Result<(), Refusal> {
             Some(family) if family != found => {
                 let detail = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
                 let value = Value::from(address.to_string());
-                return Err(Refusal::Field(Cause::invalid(format!("spec.clusterIPs[{index}]"), &value, detail)));
+                return Err(Refusal::Field(Cause::invalid(
+                    format!("spec.clusterIPs[{index}]"),
+                    &value,
+                    detail,
+                )));
             }
             Some(_) => {}
             None => wanted.push(found.to_owned()),
@@ -110,7 +120,8 @@ fn families(new: &mut Value, allocation: &Allocation) -> Result<(), Refusal> {
 }
 
 fn addresses(new: &mut Value, before: &[IpAddr], reservation: &mut Reservation) -> Result<(), Refusal> {
-    let api_service = text(new, "/metadata/namespace") == "default" && text(new, "/metadata/name") == "kubernetes";
+    let api_service =
+        text(new, "/metadata/namespace") == "default" && text(new, "/metadata/name") == "kubernetes";
     let given = cluster_addresses(new);
     let families: Vec<bool> = items(new, "/spec/ipFamilies").iter().map(|family| family == "IPv4").collect();
     let mut got: Vec<String> = Vec::with_capacity(families.len());
@@ -185,7 +196,11 @@ fn take_port(port: u64, path: &str, reservation: &mut Reservation) -> Result<(),
     reservation.take_port(number).map_err(refused)
 }
 
-fn health_check(new: &mut Value, had: &dyn Fn(u64) -> bool, reservation: &mut Reservation) -> Result<(), Refusal> {
+fn health_check(
+    new: &mut Value,
+    had: &dyn Fn(u64) -> bool,
+    reservation: &mut Reservation,
+) -> Result<(), Refusal> {
     let given = new.pointer("/spec/healthCheckNodePort").and_then(Value::as_u64).unwrap_or_default();
     if given != 0 {
         return if had(given) { Ok(()) } else { take_port(given, "spec.healthCheckNodePort", reservation) };

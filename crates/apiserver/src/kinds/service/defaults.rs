@@ -20,7 +20,8 @@ pub(super) fn fill_in(object: &mut Value) {
             spec.shift_remove("sessionAffinityConfig");
         }
         Some("ClientIP") => {
-            let client = field::object(spec, "sessionAffinityConfig").and_then(|config| field::object(config, "clientIP"));
+            let client = field::object(spec, "sessionAffinityConfig")
+                .and_then(|config| field::object(config, "clientIP"));
             if let Some(client) = client {
                 fill(client, "timeoutSeconds", AFFINITY_SECONDS);
             }
@@ -46,7 +47,8 @@ pub(super) fn fill_in(object: &mut Value) {
 
 fn fill_in_port(port: &mut Map<String, Value>) {
     fill(port, "protocol", "TCP");
-    let unset = port.get("targetPort").is_none_or(|target| field::is_unset(target) || target.as_i64() == Some(0));
+    let unset =
+        port.get("targetPort").is_none_or(|target| field::is_unset(target) || target.as_i64() == Some(0));
     if unset && let Some(number) = port.get("port").cloned() {
         set(port, "targetPort", number);
     }
@@ -93,7 +95,8 @@ pub(super) fn keep_allocated(new: &mut Value, old: &Value) {
         for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             let unset = spec.get(key).is_none_or(field::is_unset);
             if let Some(kept) = old.pointer(&format!("/spec/{key}")).filter(|_| unset) {
-                let other_address = key == "clusterIPs" && spec.get("clusterIP") != old.pointer("/spec/clusterIP");
+                let other_address =
+                    key == "clusterIPs" && spec.get("clusterIP") != old.pointer("/spec/clusterIP");
                 if !other_address {
                     set(spec, key, kept.clone());
                 }
@@ -123,11 +126,14 @@ pub(super) fn drop_what_the_type_does_not_have(new: &mut Value, old: &Value) {
     let (check, external) = (gone(has_health_check_port), gone(is_external));
     let balancer = gone(|service| text(service, "/spec/type") == "LoadBalancer");
     let same = |key: &str| new.pointer(&format!("/spec/{key}")) == old.pointer(&format!("/spec/{key}"));
-    let node_ports = |service: &Value| -> BTreeSet<u64> { items(service, "/spec/ports").iter().map(node_port).collect() };
+    let node_ports =
+        |service: &Value| -> BTreeSet<u64> { items(service, "/spec/ports").iter().map(node_port).collect() };
     let same_ports = node_ports(new).is_subset(&node_ports(old));
     let mut dropped: Vec<&str> = Vec::new();
     if address && same("clusterIPs") {
-        dropped.extend(["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"].into_iter().filter(|key| same(key)));
+        dropped.extend(
+            ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"].into_iter().filter(|key| same(key)),
+        );
         dropped.extend(["internalTrafficPolicy"].into_iter().filter(|key| same(key)));
     }
     dropped.extend(["healthCheckNodePort"].into_iter().filter(|key| check && same(key)));

@@ -47,7 +47,12 @@ impl Rules for Service {
         validate::update(new, old, causes);
     }
 
-    fn allocate(&self, new: &mut Value, old: Option<&Value>, allocation: &Allocation) -> Result<Reservation, Refusal> {
+    fn allocate(
+        &self,
+        new: &mut Value,
+        old: Option<&Value>,
+        allocation: &Allocation,
+    ) -> Result<Reservation, Refusal> {
         addresses::allocate(new, old, allocation)
     }
 

@@ -35,7 +35,9 @@ fn external(object: &Value) -> String {
         "ExternalName" => return text(object, "/spec/externalName").to_owned(),
         "LoadBalancer" => {
             let ingress = items(object, "/status/loadBalancer/ingress").iter();
-            let given = ingress.map(|one| Some(member(one, "ip")).filter(|ip| !ip.is_empty()).unwrap_or(member(one, "hostname")));
+            let given = ingress.map(|one| {
+                Some(member(one, "ip")).filter(|ip| !ip.is_empty()).unwrap_or(member(one, "hostname"))
+            });
             let mut all: Vec<&str> = given.filter(|given| !given.is_empty()).collect();
             all.sort_unstable();
             all.extend(fixed);

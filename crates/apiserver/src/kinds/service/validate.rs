@@ -9,7 +9,9 @@ use super::{has_health_check_port, is_external, node_port, protocol};
 use crate::kinds::endpoints::{PROTOCOLS, endpoint_address, port_number};
 use crate::kinds::field::{self, Seen, items, list, member, number, text};
 use crate::kinds::metadata;
-use crate::kinds::names::{NO_ADDRESS, PORT_RANGE, dns1123_label, dns1123_subdomain, port_name, qualified_name};
+use crate::kinds::names::{
+    NO_ADDRESS, PORT_RANGE, dns1123_label, dns1123_subdomain, port_name, qualified_name,
+};
 use crate::status::Cause;
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
@@ -72,7 +74,11 @@ fn cluster_addresses(spec: &Value, causes: &mut Vec<Cause>) {
     let whole = spec.get("clusterIPs").unwrap_or(&Value::Null);
     match addresses.first() {
         Some(_) if first.is_empty() => {
-            causes.push(Cause::invalid("spec.clusterIPs", whole, "must be empty when `clusterIP` is not specified"));
+            causes.push(Cause::invalid(
+                "spec.clusterIPs",
+                whole,
+                "must be empty when `clusterIP` is not specified",
+            ));
         }
         Some(address) if address.as_str() != Some(first) => {
             causes.push(Cause::invalid("spec.clusterIPs", whole, "first value must match `clusterIP`"));
@@ -208,7 +214,8 @@ fn balancer(object: &Value, spec: &Value, causes: &mut Vec<Cause>) {
     }
     if let Some(port) = spec.get("healthCheckNodePort").filter(|port| port.as_i64() != Some(0)) {
         if !has_health_check_port(object) {
-            let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+            let detail =
+                "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
             causes.push(Cause::invalid("spec.healthCheckNodePort", port, detail));
         } else {
             port_number(spec, "healthCheckNodePort", "spec", causes);
@@ -217,7 +224,8 @@ fn balancer(object: &Value, spec: &Value, causes: &mut Vec<Cause>) {
 }
 
 pub(super) fn update(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
-    let typed = |service: &Value| matches!(text(service, "/spec/type"), "ClusterIP" | "NodePort" | "LoadBalancer");
+    let typed =
+        |service: &Value| matches!(text(service, "/spec/type"), "ClusterIP" | "NodePort" | "LoadBalancer");
     let (now, before) = (items(new, "/spec/clusterIPs"), items(old, "/spec/clusterIPs"));
     if typed(new) && typed(old) && !before.is_empty() {
         for (index, address) in before.iter().enumerate() {
@@ -225,7 +233,11 @@ pub(super) fn update(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
             let gone = index > 0 && now.len() <= index;
             if now.get(index) != Some(address) && !gone {
                 let list = new.pointer("/spec/clusterIPs").unwrap_or(&Value::Null);
-                causes.push(Cause::invalid(format!("spec.clusterIPs[{index}]"), list, "may not change once set"));
+                causes.push(Cause::invalid(
+                    format!("spec.clusterIPs[{index}]"),
+                    list,
+                    "may not change once set",
+                ));
             }
         }
         if text(new, "/spec/ipFamilies/0") != text(old, "/spec/ipFamilies/0") {

@@ -82,20 +82,26 @@ fn merge_object(mut original: Object, patch: &Object, shape: Shape) -> Result<Ob
             list.retain(|item| !gone.contains(item));
         }
     }
-    let ordered = patch.iter().filter_map(|(key, wanted)| Some((key.strip_prefix(SET_ORDER)?, wanted.as_array()?)));
-    let ordered: Vec<(&str, &Vec<Value>, Vec<Value>)> =
-        ordered.map(|(name, wanted)| (name, wanted, original.get(name).and_then(Value::as_array).cloned().unwrap_or_default())).collect();
+    let ordered =
+        patch.iter().filter_map(|(key, wanted)| Some((key.strip_prefix(SET_ORDER)?, wanted.as_array()?)));
+    let ordered: Vec<(&str, &Vec<Value>, Vec<Value>)> = ordered
+        .map(|(name, wanted)| {
+            (name, wanted, original.get(name).and_then(Value::as_array).cloned().unwrap_or_default())
+        })
+        .collect();
     for (key, value) in patch.iter().filter(|(key, _)| !is_directive(key)) {
         if value.is_null() {
             original.shift_remove(key);
             continue;
         }
         let (inner, merge) = shape.field(key);
-        let merged = match (original.get_mut(key).map(Value::take), value) {
-            (Some(Value::Object(old)), Value::Object(new)) => Value::Object(merge_object(old, new, inner)?),
-            (Some(Value::Array(old)), Value::Array(new)) => merge_list(old, new, inner, merge)?.into(),
-            (None, Value::Array(new)) => merge_list(Vec::new(), new, inner, merge)?.into(),
-            (_, new) => clean(new),
+        let old = original.get_mut(key).map(Value::take);
+        let merged = match (value, old) {
+            (Value::Object(new), Some(Value::Object(old))) => Value::Object(merge_object(old, new, inner)?),
+            (Value::Object(new), _) => Value::Object(merge_object(Object::new(), new, inner)?),
+            (Value::Array(new), Some(Value::Array(old))) => merge_list(old, new, inner, merge)?.into(),
+            (Value::Array(new), _) => merge_list(Vec::new(), new, inner, merge)?.into(),
+            (scalar, _) => scalar.clone(),
         };
         original.insert(key.clone(), merged);
     }
@@ -111,9 +117,13 @@ fn merge_object(mut original: Object, patch: &Object, shape: Shape) -> Result<Ob
 fn retain_keys(original: &mut Object, patch: &Object) -> Result<(), Status> {
     let Some(kept) = patch.get(RETAIN_KEYS) else { return Ok(()) };
     let kept: Vec<&str> = kept.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let stray = patch.iter().find(|(key, value)| !is_directive(key) && !value.is_null() && !kept.contains(&key.as_str()));
+    let stray = patch
+        .iter()
+        .find(|(key, value)| !is_directive(key) && !value.is_null() && !kept.contains(&key.as_str()));
     if let Some((key, _)) = stray {
-        return Err(Status::bad_request(format!("the patch holds {key:?}, which its $retainKeys does not list")));
+        return Err(Status::bad_request(format!(
+            "the patch holds {key:?}, which its $retainKeys does not list"
+        )));
     }
     original.retain(|key, _| kept.contains(&key.as_str()));
     Ok(())
@@ -135,7 +145,12 @@ fn merge_list(old: Vec<Value>, new: &[Value], shape: Shape, merge: Merge) -> Res
     }
 }
 
-fn merge_by_key(old: Vec<Value>, new: &[Value], shape: Shape, key: &'static str) -> Result<Vec<Value>, Status> {
+fn merge_by_key(
+    old: Vec<Value>,
+    new: &[Value],
+    shape: Shape,
+    key: &'static str,
+) -> Result<Vec<Value>, Status> {
     let mut merged = old.clone();
     let mut plain: Vec<Value> = Vec::with_capacity(new.len());
     let mut replace = false;
@@ -171,9 +186,9 @@ fn merge_by_key(old: Vec<Value>, new: &[Value], shape: Shape, key: &'static str)
 }
 
 fn merge_key<'a>(item: &'a Value, key: &str) -> Result<&'a Value, Status> {
-    item.get(key).filter(|value| !value.is_null()).ok_or_else(|| {
-        Status::bad_request(format!("map: {item} does not contain declared merge key: {key}"))
-    })
+    item.get(key)
+        .filter(|value| !value.is_null())
+        .ok_or_else(|| Status::bad_request(format!("map: {item} does not contain declared merge key: {key}")))
 }
 
 fn unknown_directive(directive: Option<&str>) -> Status {

@@ -7,7 +7,8 @@ use crate::kinds::schema::Merge;
 /// Arranges `merged`; `wanted` is the patch's list, `server` the list before.
 pub(super) fn arrange(merged: Vec<Value>, wanted: &[Value], server: &[Value], merge: Merge) -> Vec<Value> {
     let place = |list: &[Value], item: &Value| list.iter().position(|other| same(other, item, merge));
-    let (mut named, mut others): (Vec<(usize, Value)>, Vec<(usize, Value)>) = (Vec::new(), Vec::new());
+    let mut named: Vec<(usize, Value)> = Vec::new();
+    let mut others = Vec::new();
     for item in merged {
         match place(wanted, &item) {
             Some(index) => named.push((index, item)),

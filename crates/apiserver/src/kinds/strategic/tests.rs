@@ -2,11 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::kinds::registry;
-
-fn kind(name: &str) -> &'static Kind {
-    registry().iter().find(|kind| kind.kind == name).unwrap()
-}
+use crate::kinds::testing::kind;
 
 fn merged(name: &str, original: Value, patch: Value) -> Value {
     strategic_merge(kind(name), &original, &patch).unwrap()
@@ -32,7 +28,10 @@ fn containers_merge_by_name_and_their_lists_by_theirs() {
 fn directives_delete_replace_and_order() {
     let original = json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}});
     let gone = json!({"spec": {"containers": [{"name": "b", "$patch": "delete"}]}});
-    assert_eq!(merged("Pod", original.clone(), gone)["spec"]["containers"], json!([{"name": "a"}, {"name": "c"}]));
+    assert_eq!(
+        merged("Pod", original.clone(), gone)["spec"]["containers"],
+        json!([{"name": "a"}, {"name": "c"}])
+    );
     let whole = json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "z"}]}});
     assert_eq!(merged("Pod", original.clone(), whole)["spec"]["containers"], json!([{"name": "z"}]));
     let order = json!({"spec": {"$setElementOrder/containers": [{"name": "c"}, {"name": "n"}, {"name": "a"}],
@@ -58,7 +57,8 @@ fn retained_keys_and_primitive_lists() {
 
 #[test]
 fn nulls_remove_and_atomic_things_are_replaced() {
-    let original = json!({"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"tolerations": [{"key": "x"}]}});
+    let original =
+        json!({"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"tolerations": [{"key": "x"}]}});
     let patch = json!({"metadata": {"labels": {"a": null}}, "spec": {"tolerations": [{"key": "y"}], "nodeName": null}});
     assert_eq!(
         merged("Pod", original, patch),
@@ -96,7 +96,9 @@ fn diff(old: &Object, new: &Object, shape: Shape) -> Object {
             (Some(Value::Object(before)), Value::Object(after)) => {
                 patch.insert(key.clone(), Value::Object(diff(before, after, inner)));
             }
-            (Some(Value::Array(before)), Value::Array(after)) => diff_list(&mut patch, key, (before, after), inner, merge),
+            (Some(Value::Array(before)), Value::Array(after)) => {
+                diff_list(&mut patch, key, (before, after), inner, merge)
+            }
             (_, after) => {
                 patch.insert(key.clone(), after.clone());
             }
@@ -105,7 +107,13 @@ fn diff(old: &Object, new: &Object, shape: Shape) -> Object {
     patch
 }
 
-fn diff_list(patch: &mut Object, key: &str, (before, after): (&[Value], &[Value]), inner: Shape, merge: Merge) {
+fn diff_list(
+    patch: &mut Object,
+    key: &str,
+    (before, after): (&[Value], &[Value]),
+    inner: Shape,
+    merge: Merge,
+) {
     match merge {
         Merge::Plain => {
             patch.insert(key.to_owned(), after.to_vec().into());
@@ -117,7 +125,8 @@ fn diff_list(patch: &mut Object, key: &str, (before, after): (&[Value], &[Value]
             patch.insert(key.to_owned(), after.to_vec().into());
         }
         Merge::ByKey(name) => {
-            let find = |list: &[Value], item: &Value| list.iter().find(|other| other[name] == item[name]).cloned();
+            let find =
+                |list: &[Value], item: &Value| list.iter().find(|other| other[name] == item[name]).cloned();
             let mut items = Vec::new();
             for item in after {
                 let mut part = match find(before, item) {
