@@ -42,13 +42,7 @@ impl Selector {
         let fields = FieldSelector::parse(fields)
             .map_err(|detail| Status::bad_request(format!("invalid field selector: {detail}")))?;
         if let Some(unknown) = fields.fields().find(|field| !kind.offers_field(field)) {
-            let message = format!(
-                "Unable to find {:?} that match label selector {:?}, field selector {:?}: field label not supported: {unknown}",
-                kind.api_version() + ", Resource=" + kind.plural,
-                labels.to_string(),
-                fields.to_string()
-            );
-            return Err(Status::bad_request(message));
+            return Err(Status::bad_request(format!("field label not supported: {unknown}")));
         }
         Ok(Self { kind, labels, fields })
     }

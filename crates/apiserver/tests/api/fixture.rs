@@ -1,0 +1,127 @@
+//! A server in this process, on a port of its own, with its folder.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Duration;
+
+use portolan_apiserver::kinds::AllocationConfig;
+use portolan_apiserver::pki::{Kubeconfig, Pki, ServerName};
+use portolan_apiserver::store::StoreConfig;
+use portolan_apiserver::{Config, serve};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Longest wait for anything.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Server {
+    pub address: SocketAddr,
+    pub pki: Pki,
+    pub kubeconfig: PathBuf,
+    folder: TempDir,
+    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        // Others in this process install the same one.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::open(folder.path().join("pki")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let kubeconfig = folder.path().join("kubeconfig");
+        let mut server = Self { address, pki, kubeconfig, folder, running: None };
+        let admin = server.pki.client("admin", "kubernetes-admin", &["system:masters"]).unwrap();
+        Kubeconfig {
+            cluster: "test",
+            user: "admin",
+            server: &format!("https://{address}"),
+            authority: server.pki.authority(),
+            credentials: &admin,
+        }
+        .write(&server.kubeconfig)
+        .unwrap();
+        server.run(listener);
+        server
+    }
+
+    fn run(&mut self, listener: TcpListener) {
+        let address = ServerName::Address(self.address.ip());
+        let config = Config {
+            store: StoreConfig::new(self.folder.path().join("store.redb")),
+            credentials: self.pki.api_server(&[address]).unwrap(),
+            authority: self.pki.authority().to_owned(),
+            node_client: self
+                .pki
+                .client("apiserver-node-client", "kube-apiserver", &["system:masters"])
+                .unwrap(),
+            allocation: AllocationConfig {
+                service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
+                node_ports: 30000..=32767,
+            },
+        };
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(async move {
+            serve(config, vec![listener], async move { _ = stopped.await }).await.unwrap();
+        });
+        self.running = Some((stop, running));
+    }
+
+    /// Stops the server and starts it on the same store and port.
+    pub async fn restart(&mut self) {
+        let (stop, running) = self.running.take().unwrap();
+        stop.send(()).unwrap();
+        tokio::time::timeout(PATIENCE, running).await.expect("stops in time").unwrap();
+        self.run(TcpListener::bind(self.address).unwrap());
+    }
+
+    pub async fn client(&self) -> kube::Client {
+        let text = std::fs::read_to_string(&self.kubeconfig).unwrap();
+        let file = kube::config::Kubeconfig::from_yaml(&text).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(file, &Default::default()).await.unwrap();
+        kube::Client::try_from(config).unwrap()
+    }
+
+    /// Runs kubectl with the words of `line`, and `input` as standard input.
+    pub async fn kubectl_with(&self, line: &str, input: &str) -> Output {
+        use tokio::io::AsyncWriteExt;
+        let mut child = tokio::process::Command::new("kubectl")
+            .args(line.split_whitespace())
+            .env("KUBECONFIG", &self.kubeconfig)
+            // The cache of discovery is kept by address; ports are used again.
+            .env("HOME", self.folder.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("kubectl is installed");
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).await.unwrap();
+        drop(stdin);
+        tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("kubectl ends in time").unwrap()
+    }
+
+    /// What kubectl prints; it must succeed.
+    pub async fn kubectl(&self, line: &str) -> String {
+        self.kubectl_input(line, "").await
+    }
+
+    /// What kubectl prints; it must succeed.
+    pub async fn kubectl_input(&self, line: &str, input: &str) -> String {
+        let output = self.kubectl_with(line, input).await;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kubectl {line}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What kubectl complains about; it must fail.
+    pub async fn kubectl_fails(&self, line: &str, input: &str) -> String {
+        let output = self.kubectl_with(line, input).await;
+        assert!(!output.status.success(), "kubectl {line} succeeded");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}

@@ -1,0 +1,133 @@
+//! What people type.
+
+use crate::fixture::Server;
+
+const HTTPD: &str = "
+apiVersion: apps/v1beta1
+kind: Deployment
+metadata:
+  name: httpd
+spec:
+  replicas: 3
+  template:
+    metadata:
+      labels:
+        run: httpd
+    spec:
+      containers:
+      - name: httpd
+        image: httpd
+        ports:
+        - containerPort: 80
+";
+
+const HTTPD_SVC: &str = "
+apiVersion: v1
+kind: Service
+metadata:
+  name: httpd-svc
+spec:
+  clusterIP: 10.96.203.6
+  selector:
+    run: httpd
+  ports:
+  - protocol: TCP
+    port: 8080
+    targetPort: 80
+";
+
+/// Words of a table's row.
+fn row<'a>(table: &'a str, name: &str) -> Vec<&'a str> {
+    let found = table.lines().find(|line| line.split_whitespace().next() == Some(name));
+    found.unwrap_or_else(|| panic!("no {name} in\n{table}")).split_whitespace().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manifests_of_the_walkthrough_apply_as_written() {
+    let server = Server::start().await;
+    let both = format!("{HTTPD}---{HTTPD_SVC}");
+    let created = server.kubectl_input("apply -f -", &both).await;
+    assert_eq!(created, "deployment.apps/httpd created\nservice/httpd-svc created\n");
+    let unchanged = server.kubectl_input("apply -f -", &both).await;
+    assert_eq!(unchanged, "deployment.apps/httpd unchanged\nservice/httpd-svc unchanged\n");
+    let version = server.kubectl("get deployment httpd -o jsonpath={.apiVersion}").await;
+    assert_eq!(version, "apps/v1");
+    let services = server.kubectl("get services").await;
+    assert_eq!(row(&services, "httpd-svc")[1..5], ["ClusterIP", "10.96.203.6", "<none>", "8080/TCP"]);
+    let described = server.kubectl("describe service httpd-svc").await;
+    assert!(described.contains("Session Affinity:         None"), "{described}");
+    let changed = server.kubectl_input("apply -f -", &HTTPD.replace("replicas: 3", "replicas: 4")).await;
+    assert_eq!(changed, "deployment.apps/httpd configured\n");
+    server.kubectl("scale deployment httpd --replicas=5").await;
+    let scaled =
+        server.kubectl("get deployment httpd -o jsonpath={.spec.replicas},{.metadata.generation}").await;
+    assert_eq!(scaled, "5,3");
+    server.kubectl("expose deployment httpd --port=90 --name=second").await;
+    let selector = server.kubectl("get service second -o jsonpath={.spec.selector.run}").await;
+    assert_eq!(selector, "httpd");
+    assert_eq!(server.kubectl("delete service second").await, "service \"second\" deleted\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_manifests_are_refused_and_not_stored() {
+    let server = Server::start().await;
+    let unknown = server.kubectl_fails("apply -f -", &format!("{HTTPD_SVC}  foo: 1\n")).await;
+    assert!(unknown.contains("strict decoding error: unknown field \"spec.foo\""), "{unknown}");
+    let port = server.kubectl_fails("apply -f -", &HTTPD_SVC.replace("8080", "70000")).await;
+    assert!(
+        port.contains("spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive"),
+        "{port}"
+    );
+    let kind = server.kubectl_fails("apply -f -", &HTTPD.replace("replicas: 3", "replicas: many")).await;
+    assert!(kind.contains("replicas"), "{kind}");
+    let missing = server.kubectl_fails("apply -n nowhere -f -", HTTPD).await;
+    assert!(missing.contains("namespaces \"nowhere\" not found"), "{missing}");
+    let dry = server.kubectl_input("apply --dry-run=server -f -", HTTPD).await;
+    assert_eq!(dry, "deployment.apps/httpd created (server dry run)\n");
+    assert_eq!(server.kubectl("get deployments,services -o name").await, "");
+    let server_side = server.kubectl_fails("apply --server-side -f -", HTTPD).await;
+    assert!(server_side.contains("use kubectl apply without --server-side"), "{server_side}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_selected_and_watched() {
+    let server = Server::start().await;
+    for (name, labels) in [("one", "app=a,tier=x"), ("two", "app=b"), ("three", "app=a")] {
+        server.kubectl(&format!("run {name} --image=nginx --labels={labels}")).await;
+    }
+    assert_eq!(server.kubectl("get pods -l app=a -o name").await, "pod/one\npod/three\n");
+    assert_eq!(server.kubectl("get pods -l app!=a,!tier -o name").await, "pod/two\n");
+    assert_eq!(server.kubectl("get pods --field-selector metadata.name=two -o name").await, "pod/two\n");
+    assert_eq!(server.kubectl("get pods --chunk-size=1 -o name").await, "pod/one\npod/three\npod/two\n");
+    let unknown = server.kubectl_fails("get pods --field-selector spec.foo=x", "").await;
+    assert!(unknown.contains("field label not supported: spec.foo"), "{unknown}");
+    let wide = server.kubectl("get pods -o wide").await;
+    assert_eq!(row(&wide, "two")[1..3], ["0/1", "Pending"]);
+    // A wait is a watch of one name; deletion ends it.
+    let wait = server.kubectl("wait --for=delete pod/one --timeout=30s");
+    let delete = server.kubectl("delete pod one");
+    let (waited, deleted) = tokio::join!(wait, delete);
+    assert_eq!(deleted, "pod \"one\" deleted\n");
+    assert!(waited.is_empty() || waited.contains("condition met"), "{waited}");
+    server.kubectl("label pod two app=c --overwrite").await;
+    server
+        .kubectl(r#"patch pod two --type=json -p=[{"op":"add","path":"/metadata/labels/z","value":"1"}]"#)
+        .await;
+    server.kubectl(r#"patch pod two --type=merge -p={"metadata":{"labels":{"y":"2","app":null}}}"#).await;
+    assert_eq!(server.kubectl("get pod two -o jsonpath={.metadata.labels}").await, r#"{"y":"2","z":"1"}"#);
+    server.kubectl("delete pods --all").await;
+    assert_eq!(server.kubectl("get pods -o name").await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_and_allocations_survive_a_restart() {
+    let mut server = Server::start().await;
+    server.kubectl_input("apply -f -", HTTPD_SVC).await;
+    let before = server.kubectl("get service httpd-svc -o yaml").await;
+    server.restart().await;
+    assert_eq!(server.kubectl("get service httpd-svc -o yaml").await, before);
+    let taken = server.kubectl_fails("apply -f -", &HTTPD_SVC.replace("httpd-svc", "other")).await;
+    assert!(taken.contains("provided IP is already allocated"), "{taken}");
+    server.kubectl("delete service httpd-svc").await;
+    server.kubectl_input("apply -f -", &HTTPD_SVC.replace("httpd-svc", "other")).await;
+}

@@ -1,0 +1,7 @@
+//! The API server as its clients see it: kubectl and the kube crate, over real connections.
+#![allow(clippy::unwrap_used, reason = "a failing test may panic")]
+
+mod client;
+mod fixture;
+mod kubectl;
+mod security;

@@ -1,0 +1,104 @@
+//! Who may call, and what the wire bears.
+
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use portolan_apiserver::pki::{Credentials, Pki, der};
+
+use crate::fixture::{PATIENCE, Server};
+
+/// One request over a connection of its own; the answer as text. `None` when the connection is refused.
+async fn exchange(server: &Server, credentials: Option<&Credentials>, request: &[u8]) -> Option<String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(der(server.pki.authority()).unwrap()).unwrap();
+    let builder = ClientConfig::builder().with_root_certificates(roots);
+    let config = match credentials {
+        Some(pair) => builder
+            .with_client_auth_cert(vec![pair.certificate_der().unwrap()], pair.key_der().unwrap())
+            .unwrap(),
+        None => builder.with_no_client_auth(),
+    };
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let name = ServerName::IpAddress(server.address.ip().into());
+    let mut answer = Vec::new();
+    let work = async {
+        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        stream.write_all(request).await?;
+        stream.read_to_end(&mut answer).await
+    };
+    let done = tokio::time::timeout(PATIENCE, work).await.expect("an answer in time");
+    // A connection may be cut after the answer; without one it was refused.
+    if done.is_err() && answer.is_empty() {
+        None
+    } else {
+        Some(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").into_bytes()
+}
+
+fn code(answer: &str) -> u16 {
+    answer.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_see_health_and_version_only() {
+    let server = Server::start().await;
+    for path in ["/healthz", "/livez", "/readyz", "/version"] {
+        assert_eq!(code(&exchange(&server, None, &get(path)).await.unwrap()), 200, "{path}");
+    }
+    for path in ["/api", "/api/v1/pods", "/apis", "/nothing", "/openapi/v3"] {
+        assert_eq!(code(&exchange(&server, None, &get(path)).await.unwrap()), 401, "{path}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let other = Pki::open(folder.path()).unwrap().client("admin", "admin", &["system:masters"]).unwrap();
+    assert_eq!(exchange(&server, Some(&other), &get("/api")).await, None, "another authority's certificate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_are_answered() {
+    let server = Server::start().await;
+    let admin = server.pki.client("admin", "kubernetes-admin", &["system:masters"]).unwrap();
+    let post = |path: &str, kind: &str, body: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    };
+    let pods = "/api/v1/namespaces/default/pods";
+    let huge = format!("{{\"a\":\"{}\"}}", "x".repeat(4 << 20));
+    for (request, expected) in [
+        (get("/api/v1/nothing"), 404),
+        (get("/api/v1/namespaces/default/pods/x%00y"), 404),
+        (get("/api/v1/pods?labelSelector=a%20b"), 400),
+        (get("/api/v1/pods?limit=x"), 400),
+        (get("/api/v1/pods?continue=x"), 400),
+        (get("/api/v1/pods?resourceVersion=x"), 400),
+        (get("/api/v1/pods?resourceVersion=999999"), 504),
+        (get("/api/v1/pods?watch=1&resourceVersion=999999"), 504),
+        (post("/api/v1/pods", "application/json", "{}"), 400),
+        (post(pods, "application/json", "{"), 400),
+        (post(pods, "application/json", "[]"), 400),
+        (post(pods, "application/json", r#"{"kind":"Service"}"#), 400),
+        (post(pods, "application/json", r#"{"metadata":{"name":7}}"#), 400),
+        (post(pods, "application/json", r#"{"metadata":{"name":"a"}}"#), 422),
+        (post(pods, "application/vnd.kubernetes.protobuf", "k8s"), 415),
+        (post(pods, "application/yaml", "a: b"), 415),
+        (post("/api/v1/namespaces/default/pods/x", "application/json", "{}"), 405),
+        (post("/healthz", "application/json", "{}"), 405),
+        (post(pods, "application/json", &huge), 413),
+    ] {
+        let answer = exchange(&server, Some(&admin), &request).await;
+        let line = String::from_utf8_lossy(&request[..request.len().min(100)]).into_owned();
+        let answer = answer.unwrap_or_else(|| panic!("no answer to {line}"));
+        assert_eq!(code(&answer), expected, "{line}\n{answer}");
+    }
+}
