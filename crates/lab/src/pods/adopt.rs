@@ -60,7 +60,13 @@ fn adopt_container(
     }
     let Run::Running { id, started } = &container.run else { return };
     let (code, cause, finished) = match known.get(id) {
-        Some(KnownState::Running { .. }) => return,
+        Some(KnownState::Running { .. }) => {
+            // Written down before it was sent, so perhaps never sent: a second one does no harm.
+            if let Some(stop) = &mut container.stop {
+                (stop.signalled, stop.killed) = (None, None);
+            }
+            return;
+        }
         Some(KnownState::Exited { exit, .. }) => (exit.code, exit.cause, exit.finished),
         Some(KnownState::Created) | None => (VANISHED, ExitCause::Lost, now),
     };

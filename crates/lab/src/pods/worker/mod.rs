@@ -498,5 +498,6 @@ fn run_handler(
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
+mod fakes;
+#[cfg(test)]
 mod tests;
