@@ -9,15 +9,18 @@
 //! Pure but for the port trait. Rules are compared as values; their text exists only in the printer.
 
 mod diff;
+mod fake;
 mod name;
 mod port;
 mod rule;
 mod ruleset;
 mod text;
+pub mod trace;
 mod transaction;
 mod value;
 
 pub use diff::diff;
+pub use fake::FakeNft;
 pub use name::{Family, InvalidName, NAME_MAX, Name, Table};
 pub use port::{NftError, NftPort};
 pub use rule::{

@@ -1,0 +1,355 @@
+//! One packet's way through chains and statements.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::nft::{
+    AddressType, Comparison, ConnectionState, ConnectionStatus, Data, Hook, InterfaceName, Name, NatTarget,
+    Operand, Rule, Ruleset, Selector, SetKind, Statement, Tuple, UpdateData, UpdateMode, Value, Verdict,
+};
+
+use super::{Effect, Fate, Host, Outcome, Packet, Step};
+
+/// How deep chains may call each other (`NFT_JUMP_STACK_SIZE`).
+const DEEPEST: usize = 16;
+
+/// A packet on its way.
+pub(super) struct Walk<'a> {
+    pub packet: Packet,
+    pub input: Option<InterfaceName>,
+    pub output: Option<InterfaceName>,
+    host: &'a Host,
+    random: &'a mut dyn FnMut(u32) -> u32,
+    original: SocketAddr,
+    destination_nat: Option<SocketAddr>,
+    masqueraded: Option<IpAddr>,
+    destination_done: bool,
+    source_done: bool,
+    trail: Vec<Step>,
+}
+
+/// What a chain, or a rule, came to.
+enum Flow {
+    /// The rule does not match, or says to go on.
+    Next,
+    Return,
+    Accept,
+    Jump(Name),
+    Goto(Name),
+    End(Fate),
+}
+
+/// Where in the rules the walk is, for the trail.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    hook: Hook,
+    chain: &'p Name,
+    rule: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(
+        host: &'a Host,
+        packet: Packet,
+        input: Option<InterfaceName>,
+        random: &'a mut dyn FnMut(u32) -> u32,
+    ) -> Self {
+        Self {
+            packet,
+            input,
+            output: None,
+            host,
+            random,
+            original: packet.destination,
+            destination_nat: None,
+            masqueraded: None,
+            destination_done: false,
+            source_done: false,
+            trail: Vec::new(),
+        }
+    }
+
+    pub fn outcome(self, fate: Fate) -> Outcome {
+        let Self { packet, destination_nat, masqueraded, trail, .. } = self;
+        Outcome { fate, packet, destination_nat, masqueraded, trail }
+    }
+
+    /// No translation happens any more.
+    pub fn translated(&mut self) {
+        self.destination_done = true;
+        self.source_done = true;
+    }
+
+    /// Whether `nat` chains of a hook still see the packet.
+    pub fn may_translate(&self, hook: Hook) -> bool {
+        let done = match hook {
+            Hook::Prerouting | Hook::Output => self.destination_done,
+            Hook::Input | Hook::Postrouting | Hook::Forward => self.source_done,
+        };
+        self.packet.state == ConnectionState::New && !done
+    }
+
+    pub fn base_chain(
+        &mut self,
+        table: &mut Ruleset,
+        hook: Hook,
+        chain: &Name,
+        accepts: bool,
+    ) -> Result<(), Fate> {
+        match self.chain(table, hook, chain, 0) {
+            Flow::End(fate) => Err(fate),
+            Flow::Accept => Ok(()),
+            Flow::Next | Flow::Return | Flow::Jump(_) | Flow::Goto(_) if accepts => Ok(()),
+            Flow::Next | Flow::Return | Flow::Jump(_) | Flow::Goto(_) => {
+                let effect = Effect::Verdict(Verdict::Drop);
+                self.trail.push(Step {
+                    hook,
+                    table: table.table.clone(),
+                    chain: chain.clone(),
+                    rule: None,
+                    effect,
+                });
+                Err(Fate::Dropped)
+            }
+        }
+    }
+
+    fn chain(&mut self, table: &mut Ruleset, hook: Hook, chain: &Name, depth: usize) -> Flow {
+        if depth > DEEPEST {
+            return Flow::End(Fate::Dropped);
+        }
+        let rules = table.chains.get(chain).map(|chain| chain.rules.clone()).unwrap_or_default();
+        for (number, rule) in rules.iter().enumerate() {
+            let place = Place { hook, chain, rule: number };
+            match self.rule(table, place, rule) {
+                Flow::Next => {}
+                Flow::Jump(target) => match self.chain(table, hook, &target, depth + 1) {
+                    Flow::Next | Flow::Return | Flow::Jump(_) | Flow::Goto(_) => {}
+                    end @ (Flow::Accept | Flow::End(_)) => return end,
+                },
+                Flow::Goto(target) => return self.chain(table, hook, &target, depth + 1),
+                end @ (Flow::Return | Flow::Accept | Flow::End(_)) => return end,
+            }
+        }
+        Flow::Next
+    }
+
+    fn rule(&mut self, table: &mut Ruleset, place: Place<'_>, rule: &Rule) -> Flow {
+        for statement in &rule.statements {
+            match self.statement(table, place, statement) {
+                None => return Flow::Next,
+                Some(Flow::Next) => {}
+                Some(flow) => return flow,
+            }
+        }
+        Flow::Next
+    }
+
+    /// `None`: the rule does not match.
+    fn statement(&mut self, table: &mut Ruleset, place: Place<'_>, statement: &Statement) -> Option<Flow> {
+        match statement {
+            Statement::Match { selector, comparison, operand } => {
+                let equal = self.compare(*selector, operand)?;
+                (equal == (*comparison == Comparison::Equal)).then_some(Flow::Next)
+            }
+            Statement::Lookup { key, comparison, set } => {
+                let key = self.key(key)?;
+                (find(table, set, &key).is_some() == (*comparison == Comparison::Equal)).then_some(Flow::Next)
+            }
+            Statement::VerdictMap { key, map } => {
+                let key = self.key(key)?;
+                match find(table, map, &key)?.clone() {
+                    Data::Verdict(verdict) => Some(self.verdict(table, place, &verdict)),
+                    Data::Nothing | Data::Values(_) => None,
+                }
+            }
+            Statement::Counter => Some(Flow::Next),
+            Statement::SetMark { mask, value } => {
+                self.packet.mark = self.packet.mark & !mask | value;
+                self.step(table, place, Effect::Mark(self.packet.mark));
+                Some(Flow::Next)
+            }
+            Statement::Update { mode, key, data, set, .. } => {
+                self.update(table, place, (*mode, set), key, data)
+            }
+            Statement::DestinationNat(target) => {
+                let destination = self.nat_target(table, target)?;
+                self.packet.destination = destination;
+                self.destination_nat = Some(destination);
+                self.destination_done = true;
+                self.step(table, place, Effect::DestinationNat(destination));
+                Some(Flow::Accept)
+            }
+            Statement::Masquerade { .. } => Some(self.masquerade(table, place)),
+            Statement::Reject(reject) => {
+                self.step(table, place, Effect::Reject(*reject));
+                Some(Flow::End(Fate::Rejected(*reject)))
+            }
+            Statement::Verdict(verdict) => Some(self.verdict(table, place, verdict)),
+            Statement::Foreign { .. } => None,
+        }
+    }
+
+    fn step(&mut self, table: &Ruleset, place: Place<'_>, effect: Effect) {
+        let Place { hook, chain, rule } = place;
+        self.trail.push(Step {
+            hook,
+            table: table.table.clone(),
+            chain: chain.clone(),
+            rule: Some(rule),
+            effect,
+        });
+    }
+
+    fn verdict(&mut self, table: &Ruleset, place: Place<'_>, verdict: &Verdict) -> Flow {
+        self.step(table, place, Effect::Verdict(verdict.clone()));
+        match verdict {
+            Verdict::Accept => Flow::Accept,
+            Verdict::Drop => Flow::End(Fate::Dropped),
+            Verdict::Continue => Flow::Next,
+            Verdict::Return => Flow::Return,
+            Verdict::Jump(chain) => Flow::Jump(chain.clone()),
+            Verdict::Goto(chain) => Flow::Goto(chain.clone()),
+        }
+    }
+
+    fn masquerade(&mut self, table: &Ruleset, place: Place<'_>) -> Flow {
+        let source = self.packet.source.ip();
+        let address = match self.output {
+            Some(output) if output.as_str() != "lo" => self.host.address_of(output, source),
+            // On lo the kernel picks an address of the host that may talk to the destination: its own stays.
+            Some(_) | None => Some(source),
+        };
+        // An interface without an address cannot masquerade: the kernel drops.
+        let Some(address) = address else {
+            return Flow::End(Fate::Dropped);
+        };
+        self.packet.source.set_ip(address);
+        self.masqueraded = Some(address);
+        self.source_done = true;
+        self.step(table, place, Effect::Masquerade(address));
+        Flow::Accept
+    }
+
+    fn nat_target(&mut self, table: &Ruleset, target: &NatTarget) -> Option<SocketAddr> {
+        match target {
+            NatTarget::Address { address, port } => {
+                Some(SocketAddr::new(*address, port.unwrap_or(self.packet.destination.port())))
+            }
+            NatTarget::Map { key, map } => {
+                let key = self.key(key)?;
+                match find(table, map, &key)? {
+                    Data::Values(values) => match values[..] {
+                        [Value::Address(address), Value::Port(port)] => Some(SocketAddr::new(address, port)),
+                        _ => None,
+                    },
+                    Data::Nothing | Data::Verdict(_) => None,
+                }
+            }
+        }
+    }
+
+    fn update(
+        &mut self,
+        table: &mut Ruleset,
+        place: Place<'_>,
+        (mode, set): (UpdateMode, &Name),
+        key: &[Selector],
+        data: &UpdateData,
+    ) -> Option<Flow> {
+        let data = match data {
+            UpdateData::Nothing => Data::Nothing,
+            #[expect(deprecated, reason = "until nobody plans it")]
+            UpdateData::Map { key, map } => {
+                let key = self.key(key)?;
+                find(table, map, &key)?.clone()
+            }
+            UpdateData::Selectors(selectors) => Data::Values(self.key(selectors)?),
+        };
+        let key = self.key(key)?;
+        let target = table.sets.get_mut(set)?;
+        let SetKind::Dynamic { size, .. } = target.definition.kind else {
+            return None;
+        };
+        if !target.elements.contains_key(&key) && target.elements.len() >= size as usize {
+            return None;
+        }
+        // Add and update differ in the timeout alone, and there is no time here.
+        match mode {
+            UpdateMode::Add | UpdateMode::Update => target.elements.entry(key).or_insert(data),
+        };
+        self.step(table, place, Effect::Update(set.clone()));
+        Some(Flow::Next)
+    }
+
+    fn key(&mut self, selectors: &[Selector]) -> Option<Tuple> {
+        let values: Option<Vec<Value>> = selectors.iter().map(|selector| self.value(*selector)).collect();
+        values.map(Tuple::from)
+    }
+
+    /// `None` for what cannot be a value, or is not known at this point.
+    fn value(&mut self, selector: Selector) -> Option<Value> {
+        let packet = &self.packet;
+        Some(match selector {
+            Selector::SourceAddress => packet.source.ip().into(),
+            Selector::DestinationAddress => packet.destination.ip().into(),
+            Selector::Protocol => packet.protocol.into(),
+            Selector::SourcePort => Value::Port(packet.source.port()),
+            Selector::DestinationPort => Value::Port(packet.destination.port()),
+            Selector::InputInterface => Value::Interface(self.input?),
+            Selector::OutputInterface => Value::Interface(self.output?),
+            Selector::Mark => Value::Mark(packet.mark),
+            Selector::OriginalDestinationAddress => self.original.ip().into(),
+            Selector::OriginalDestinationPort => Value::Port(self.original.port()),
+            Selector::Random { modulus } => Value::Mark((self.random)(modulus).checked_rem(modulus)?),
+            Selector::DestinationType | Selector::ConnectionState | Selector::ConnectionStatus => {
+                return None;
+            }
+        })
+    }
+
+    /// Whether a selector is what the operand says; `None` if the two do not go together.
+    fn compare(&mut self, selector: Selector, operand: &Operand) -> Option<bool> {
+        Some(match operand {
+            // An interface that a packet does not have has the empty name, which is no rule's.
+            Operand::Value(value) => self.value(selector).is_some_and(|found| fits(value, &found)),
+            Operand::Range(first, last) => (*first..=*last).contains(&self.value(selector)?),
+            Operand::MaskedMark { mask, value } => self.packet.mark & mask == *value,
+            Operand::AddressType(kind) => *kind == self.address_type(),
+            Operand::States(states) => states.contains(&self.packet.state),
+            Operand::Statuses(statuses) => statuses.iter().any(|status| match status {
+                ConnectionStatus::SourceNat => self.masqueraded.is_some(),
+                ConnectionStatus::DestinationNat => self.destination_nat.is_some(),
+            }),
+        })
+    }
+
+    fn address_type(&self) -> AddressType {
+        let address = self.packet.destination.ip();
+        match address {
+            _ if self.host.is_local(address) => AddressType::Local,
+            _ if address.is_multicast() => AddressType::Multicast,
+            IpAddr::V4(address) if address.is_broadcast() => AddressType::Broadcast,
+            _ => AddressType::Unicast,
+        }
+    }
+}
+
+/// Whether a value is the wanted one, or within the wanted range.
+fn fits(wanted: &Value, found: &Value) -> bool {
+    match (wanted, found) {
+        (Value::Prefix(net), Value::Address(address)) => net.contains(address),
+        _ => wanted == found,
+    }
+}
+
+fn find<'t>(table: &'t Ruleset, set: &Name, key: &Tuple) -> Option<&'t Data> {
+    let set = table.sets.get(set)?;
+    match set.definition.kind {
+        SetKind::Plain | SetKind::Dynamic { .. } => set.elements.get(key),
+        SetKind::Interval => {
+            let fitting =
+                |wanted: &Tuple| wanted.iter().zip(key.iter()).all(|(wanted, found)| fits(wanted, found));
+            set.elements.iter().find(|(wanted, _)| fitting(wanted)).map(|(_, data)| data)
+        }
+    }
+}
