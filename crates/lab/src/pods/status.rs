@@ -84,9 +84,7 @@ fn known<'a>(facts: &'a Facts, container: &ContainerSpec) -> Option<&'a Containe
 fn phase(spec: &PodSpec, facts: &Facts) -> Phase {
     // A pod on its way out will not be restarted, whatever its policy.
     let policy = match &facts.termination {
-        Some(termination) if termination.stop_at <= termination.began || !facts.any_running() => {
-            RestartPolicy::Never
-        }
+        Some(_) if !facts.any_running() => RestartPolicy::Never,
         _ => spec.restart,
     };
     if !plan::initialized(spec, facts) {
@@ -167,7 +165,7 @@ fn conditions(spec: &PodSpec, facts: &Facts, phase: Phase, context: Context<'_>)
     all
 }
 
-fn names<'a>(containers: &'a [ContainerSpec], good: impl Fn(&ContainerSpec) -> bool) -> Vec<&'a str> {
+fn names(containers: &[ContainerSpec], good: impl Fn(&ContainerSpec) -> bool) -> Vec<&str> {
     containers.iter().filter(|container| !good(container)).map(|container| container.name.as_str()).collect()
 }
 

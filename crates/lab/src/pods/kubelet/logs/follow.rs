@@ -32,10 +32,9 @@ impl Changes {
         loop {
             let mut ready = self.handle.readable().await?;
             let mut buffer = [0; 4096];
-            match ready.try_io(|handle| Ok(rustix::io::read(handle.get_ref(), &mut buffer)?)) {
-                Ok(read) => return read.map(drop),
-                // Somebody else's readiness: wait for the next.
-                Err(_) => {}
+            // Otherwise it was somebody else's readiness: wait for the next.
+            if let Ok(read) = ready.try_io(|handle| Ok(rustix::io::read(handle.get_ref(), &mut buffer)?)) {
+                return read.map(drop);
             }
         }
     }
