@@ -61,7 +61,7 @@ impl Route {
     /// Reads a path; `None` when there is nothing.
     pub(crate) fn parse(path: &str) -> Option<Self> {
         let segments: Vec<String> =
-            path.split('/').filter(|part| !part.is_empty()).map(|part| crate::http::decode(part)).collect();
+            path.split('/').filter(|part| !part.is_empty()).map(crate::http::decode).collect();
         // NUL divides keys in the store, and a slash cannot be part of a name.
         if segments.iter().any(|segment| segment.contains(['\0', '/'])) {
             return None;

@@ -138,7 +138,9 @@ impl Window {
     }
 
     fn compact(&mut self, target: u64) {
-        while let Some(event) = self.events.pop_front_if(|event| event.revision <= target) {
+        while self.events.front().is_some_and(|event| event.revision <= target)
+            && let Some(event) = self.events.pop_front()
+        {
             self.bytes -= event.size();
             let channel = self.channel_mut(event.key.resource());
             channel.events.pop_front();

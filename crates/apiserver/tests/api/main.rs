@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
 mod client;
+mod crash;
 mod fixture;
 mod kubectl;
+mod logs;
 mod security;
