@@ -82,7 +82,10 @@ impl Lifter {
             Expression::Lookup { set, key, to, inverted } => self.lookup(set, *key, *to, *inverted)?,
             Expression::Dynset { set, update, key, data, timeout } => {
                 let key = self.key(*key)?;
-                let data = data.map_or(Some(UpdateData::Nothing), |slot| self.update_data(slot))?;
+                let data = match data {
+                    None => UpdateData::Nothing,
+                    Some(slot) => UpdateData::Selectors(self.key(*slot)?),
+                };
                 let mode = if *update { UpdateMode::Update } else { UpdateMode::Add };
                 let timeout = timeout.map(Duration::from_millis);
                 Some(Statement::Update { mode, key, data, timeout, set: Name::new(set).ok()? })
@@ -212,15 +215,6 @@ impl Lifter {
                 None
             }
         })
-    }
-
-    fn update_data(&mut self, slot: Slot) -> Option<UpdateData> {
-        if let Some((_, Loaded::Found { .. })) = self.loaded.last() {
-            let (_, Loaded::Found { key, map }) = self.loaded.pop()? else { return None };
-            #[expect(deprecated, reason = "until nobody plans it")]
-            return Some(UpdateData::Map { key, map });
-        }
-        self.key(slot).map(UpdateData::Selectors)
     }
 
     fn set_mark(&mut self) -> Option<Statement> {

@@ -149,12 +149,6 @@ fn lower_update_data(
 ) -> Result<Option<Slot>, String> {
     match data {
         UpdateData::Nothing => Ok(None),
-        #[expect(deprecated, reason = "until nobody plans it")]
-        UpdateData::Map { key, map } => {
-            load_key(family, key, FIRST, out)?;
-            out.push(lookup(map.as_str(), FIRST, Destination::Slot(DATA_SLOT)));
-            Ok(Some(DATA_SLOT))
-        }
         UpdateData::Selectors(selectors) => {
             load_key(family, selectors, DATA_SLOT, out)?;
             Ok(Some(DATA_SLOT))

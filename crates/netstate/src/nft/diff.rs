@@ -105,3 +105,6 @@ fn change_elements(name: &Name, observed: Option<&Set>, desired: &Set, ops: &mut
         ops.push(Op::AddElements { set: name.clone(), definition: desired.definition.clone(), elements });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,7 +164,8 @@ fn apply(table: &mut Option<Ruleset>, name: &Table, op: &Op) -> Result<(), i32> 
             }
         }
         Op::DeleteSet { set } => {
-            let uses = |rule: &Rule| rule.statements.iter().flat_map(Statement::sets).any(|used| used == set);
+            let uses =
+                |rule: &Rule| rule.statements.iter().filter_map(Statement::set).any(|used| used == set);
             if ruleset.chains.values().flat_map(|chain| &chain.rules).any(uses) {
                 return Err(EBUSY);
             }
@@ -245,7 +246,7 @@ fn overlap(one: &Tuple, other: &Tuple) -> bool {
 
 fn check_rule(ruleset: &Ruleset, rule: &Rule) -> Result<(), i32> {
     for statement in &rule.statements {
-        if statement.sets().any(|set| !ruleset.sets.contains_key(set)) {
+        if statement.set().is_some_and(|set| !ruleset.sets.contains_key(set)) {
             return Err(ENOENT);
         }
         if statement.chain().is_some_and(|chain| !ruleset.chains.contains_key(chain)) {
@@ -279,8 +280,6 @@ fn check_statement(ruleset: &Ruleset, statement: &Statement) -> Result<(), i32> 
             (SetContent::Values(values), UpdateData::Selectors(selectors)) => {
                 types(selectors).as_ref() == Some(values)
             }
-            #[expect(deprecated, reason = "until nobody plans it")]
-            (SetContent::Values(_), UpdateData::Map { .. }) => true,
             _ => false,
         }),
         Statement::Foreign { .. } => Err(EINVAL),

@@ -234,16 +234,6 @@ pub enum NatTarget {
 pub enum UpdateData {
     /// Nothing: the target is a plain set.
     Nothing,
-    /// What another map holds under this key; no element there: the rule does not match.
-    #[deprecated(
-        note = "nft 1.0.6 aborts when it lists this; use `Selectors` behind the translation, see `Statement::Update`"
-    )]
-    Map {
-        /// What the key is made of.
-        key: Vec<Selector>,
-        /// The map that is read.
-        map: Name,
-    },
     /// What the packet itself yields.
     Selectors(Vec<Selector>),
 }
@@ -375,16 +365,13 @@ impl Statement {
         Self::DestinationNat(NatTarget::Map { key: key.into(), map })
     }
 
-    /// The sets and maps that this statement needs.
-    pub fn sets(&self) -> impl Iterator<Item = &Name> {
-        let (first, second) = match self {
-            Self::Lookup { set, .. } | Self::VerdictMap { map: set, .. } => (Some(set), None),
-            Self::Update { set, data, .. } => match data {
-                #[expect(deprecated, reason = "until nobody plans it")]
-                UpdateData::Map { map, .. } => (Some(set), Some(map)),
-                UpdateData::Nothing | UpdateData::Selectors(_) => (Some(set), None),
-            },
-            Self::DestinationNat(NatTarget::Map { map, .. }) => (Some(map), None),
+    /// The set or map that this statement needs, if any.
+    pub const fn set(&self) -> Option<&Name> {
+        match self {
+            Self::Lookup { set, .. }
+            | Self::VerdictMap { map: set, .. }
+            | Self::Update { set, .. }
+            | Self::DestinationNat(NatTarget::Map { map: set, .. }) => Some(set),
             Self::Match { .. }
             | Self::Counter
             | Self::SetMark { .. }
@@ -392,9 +379,8 @@ impl Statement {
             | Self::Masquerade { .. }
             | Self::Reject(_)
             | Self::Verdict(_)
-            | Self::Foreign { .. } => (None, None),
-        };
-        first.into_iter().chain(second)
+            | Self::Foreign { .. } => None,
+        }
     }
 
     /// The chain that this statement names itself, if any.

@@ -354,12 +354,6 @@ impl Display for StatementText<'_> {
                 }
                 match data {
                     UpdateData::Nothing => {}
-                    #[expect(deprecated, reason = "until nobody plans it")]
-                    UpdateData::Map { key, map } => {
-                        f.write_str(" : ")?;
-                        key_text(f, family, key)?;
-                        write!(f, " map @{map}")?;
-                    }
                     UpdateData::Selectors(selectors) => {
                         f.write_str(" : ")?;
                         key_text(f, family, selectors)?;

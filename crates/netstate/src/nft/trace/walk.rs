@@ -258,11 +258,6 @@ impl<'a> Walk<'a> {
     ) -> Option<Flow> {
         let data = match data {
             UpdateData::Nothing => Data::Nothing,
-            #[expect(deprecated, reason = "until nobody plans it")]
-            UpdateData::Map { key, map } => {
-                let key = self.key(key)?;
-                find(table, map, &key)?.clone()
-            }
             UpdateData::Selectors(selectors) => Data::Values(self.key(selectors)?),
         };
         let key = self.key(key)?;
