@@ -175,6 +175,7 @@ impl Kind {
         _context: &Context<'_>,
     ) -> Result<(), Status> {
         self.rules.reset_for_status(new, old);
+        self.rules.default(new);
         let mut causes = Vec::new();
         metadata::validate_update(new, old, &mut causes);
         self.rules.validate_status(new, old, &mut causes);

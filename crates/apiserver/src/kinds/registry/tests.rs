@@ -264,3 +264,111 @@ proptest! {
         }
     }
 }
+
+/// Any JSON, small.
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        prop::sample::select(vec!["", "None", "a", "10.96.0.5", "-", "25%", "ClientIP", "LoadBalancer", "é"])
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map(
+                prop::sample::select(vec!["name", "ip", "port", "type", "matchLabels", "key", "image"]),
+                inner,
+                0..3
+            )
+            .prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+/// Every place in the object, as a JSON pointer.
+fn places(value: &Value, at: &str, out: &mut Vec<String>) {
+    if !at.is_empty() {
+        out.push(at.to_owned());
+    }
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, value)| places(value, &format!("{at}/{key}"), out)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, value)| places(value, &format!("{at}/{index}"), out));
+        }
+        _ => {}
+    }
+}
+
+fn rich() -> Vec<(&'static str, Value)> {
+    let spec = json!({"nodeName": "n", "hostNetwork": false, "tolerations": [{"key": "a", "operator": "Exists"}],
+        "volumes": [{"name": "v", "configMap": {"name": "c"}}], "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a"]}],
+        "initContainers": [{"name": "i", "image": "x"}],
+        "containers": [{"name": "m", "image": "x", "ports": [{"containerPort": 80, "name": "http"}],
+            "env": [{"name": "E", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}], "readinessProbe": {"httpGet": {"port": "http"}},
+            "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "100m"}}}]});
+    let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [{"name": "m", "restartCount": 2, "state": {"running": {}},
+            "lastState": {"terminated": {"exitCode": 1, "finishedAt": "2026-11-21T11:00:00Z"}}}]});
+    let balancer = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "clusterIP": "10.96.0.9",
+        "clusterIPs": ["10.96.0.9"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "selector": {"a": "b"},
+        "sessionAffinity": "ClientIP", "externalIPs": ["192.0.2.1"], "healthCheckNodePort": 31000,
+        "ports": [{"name": "a", "port": 80, "nodePort": 30080, "targetPort": "http"}, {"name": "b", "port": 443}]});
+    vec![
+        ("Pod", with(with(pod(), "/spec", spec.clone()), "/status", status)),
+        ("Deployment", with(deployment(), "/spec/template/spec", spec)),
+        ("Service", with(service(), "/spec", balancer)),
+        (
+            "EndpointSlice",
+            json!({"metadata": {"name": "s", "labels": {"a": "b"}}, "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}], "ports": [{"port": 80}]}),
+        ),
+        (
+            "Endpoints",
+            json!({"metadata": {"name": "s", "finalizers": ["a/b"]},
+            "subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]}),
+        ),
+        (
+            "Node",
+            json!({"metadata": {"name": "n"}, "spec": {"podCIDR": "10.0.0.0/24", "taints": [{"key": "a", "effect": "NoExecute"}]},
+            "status": {"capacity": {"cpu": "1"}, "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}}),
+        ),
+        (
+            "Event",
+            json!({"metadata": {"name": "e", "namespace": "default"}, "involvedObject": {"kind": "Pod", "namespace": "default"},
+            "lastTimestamp": "2026-11-21T11:00:00Z", "count": 2}),
+        ),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #[test]
+    fn no_body_brings_the_server_down(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), anything()), 1..4),
+    ) {
+        let all = rich();
+        let (name, original) = &all[which.index(all.len())];
+        let mut object = original.clone();
+        for (place, value) in changes {
+            let mut found = Vec::new();
+            places(&object, "", &mut found);
+            if let Some(place) = found.get(place.index(found.len().max(1))) {
+                *object.pointer_mut(place).unwrap() = value;
+            }
+        }
+        let _ = kind(name).row(&object, Timestamp::UNIX_EPOCH);
+        let _ = crate::kinds::strategic_merge(kind(name), original, &object);
+        crate::kinds::convert_in(kind(name), "extensions", "v1beta1", &mut object.clone());
+        let allocation = allocation(&["10.96.0.0/24", "fd00:96::/108"]);
+        let Ok(old) = crate::kinds::testing::create_in(&allocation, name, original.clone()) else { panic!("{name} is valid") };
+        if kind(name).check_shape(&mut object).is_ok() {
+            drop(kind(name).prepare_update(&mut object.clone(), &old, &context(&allocation)));
+            drop(kind(name).prepare_status_update(&mut object.clone(), &old, &context(&allocation)));
+            drop(kind(name).prepare_create(&mut object, &context(&allocation)));
+        }
+    }
+}

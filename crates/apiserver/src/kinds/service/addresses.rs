@@ -1,6 +1,6 @@
 //! The allocated fields of a Service: IP families, cluster IPs, node ports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -10,6 +10,8 @@ use crate::kinds::allocation::{Allocation, AllocationError, Reservation, cluster
 use crate::kinds::field::{self, items, set, text, texts};
 use crate::kinds::strategy::Refusal;
 use crate::status::Cause;
+
+const HEALTH_CHECK: &str = "/spec/healthCheckNodePort";
 
 /// Takes what the Service needs and does not have, frees (on commit) what `old` had and it has no longer.
 pub(super) fn allocate(
@@ -31,11 +33,19 @@ pub(super) fn allocate(
     }
     let before = old.map(node_ports).unwrap_or_default();
     let taken_before = |port: u64| u16::try_from(port).is_ok_and(|port| before.contains(&port));
-    if has_node_ports(new) || node_ports(new).iter().any(|port| *port != 0) {
-        ports(new, &taken_before, &mut reservation)?;
+    // Everything asked for comes first: a pick must not take it.
+    let mut taken = |port: u64, path: &str| {
+        if taken_before(port) { Ok(()) } else { take_port(port, path, &mut reservation) }
+    };
+    requested_ports(new, &mut taken)?;
+    if has_node_ports(new) {
+        pick_ports(new, &mut reservation)?;
     }
-    if has_health_check_port(new) {
-        health_check(new, &taken_before, &mut reservation)?;
+    if has_health_check_port(new) && whole(new, HEALTH_CHECK) == 0 {
+        let picked = reservation.pick_port().map_err(Refusal::Exhausted)?;
+        if let Some(spec) = field::spec(new) {
+            set(spec, "healthCheckNodePort", picked);
+        }
     }
     let after = node_ports(new);
     for port in before.into_iter().filter(|port| !after.contains(port)) {
@@ -147,46 +157,47 @@ fn addresses(new: &mut Value, before: &[IpAddr], reservation: &mut Reservation) 
     Ok(())
 }
 
-/// Node ports asked for first, then the others: a pick must not take what a later port of the same Service asks for.
-/// Ports of one number and several protocols share their node port.
-fn ports(new: &mut Value, had: &dyn Fn(u64) -> bool, reservation: &mut Reservation) -> Result<(), Refusal> {
-    let ports = items(new, "/spec/ports").to_vec();
-    let mut by_port: BTreeMap<i64, u64> = BTreeMap::new();
-    let mut held: Vec<u64> = Vec::new();
-    for (index, port) in ports.iter().enumerate().filter(|(_, port)| node_port(port) != 0) {
+/// Takes the node ports that the Service names, each once: one serves several protocols.
+fn requested_ports(
+    new: &Value,
+    take: &mut dyn FnMut(u64, &str) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut held: BTreeSet<u64> = BTreeSet::new();
+    for (index, port) in items(new, "/spec/ports").iter().enumerate() {
         let wanted = node_port(port);
-        by_port.entry(number(port)).or_insert(wanted);
-        if held.contains(&wanted) {
-            continue;
-        }
-        held.push(wanted);
-        if !had(wanted) {
-            take_port(wanted, &format!("spec.ports[{index}].nodePort"), reservation)?;
+        if wanted != 0 && held.insert(wanted) {
+            take(wanted, &format!("spec.ports[{index}].nodePort"))?;
         }
     }
-    if !has_node_ports(new) {
-        return Ok(());
-    }
-    let mut result = ports;
-    for port in result.iter_mut().filter(|port| node_port(port) == 0) {
-        let picked = match by_port.get(&number(port)) {
-            Some(shared) => *shared,
-            None => {
-                let picked = u64::from(reservation.pick_port().map_err(Refusal::Exhausted)?);
-                by_port.insert(number(port), picked);
-                picked
-            }
-        };
-        port["nodePort"] = json!(picked);
-    }
-    if let Some(spec) = field::spec(new).filter(|_| !result.is_empty()) {
-        set(spec, "ports", result);
+    let check = whole(new, HEALTH_CHECK);
+    if has_health_check_port(new) && check != 0 {
+        take(check, "spec.healthCheckNodePort")?;
     }
     Ok(())
 }
 
-fn number(port: &Value) -> i64 {
-    port.get("port").and_then(Value::as_i64).unwrap_or_default()
+/// Gives the ports without a node port one; ports of one number and several protocols share theirs.
+fn pick_ports(new: &mut Value, reservation: &mut Reservation) -> Result<(), Refusal> {
+    let mut ports = items(new, "/spec/ports").to_vec();
+    let number = |port: &Value| field::number(port, "/port").unwrap_or_default();
+    let named = ports.iter().filter(|port| node_port(port) != 0);
+    let mut by_number: BTreeMap<i64, u64> = named.map(|port| (number(port), node_port(port))).collect();
+    for port in ports.iter_mut().filter(|port| node_port(port) == 0) {
+        let picked = match by_number.get(&number(port)) {
+            Some(shared) => *shared,
+            None => u64::from(reservation.pick_port().map_err(Refusal::Exhausted)?),
+        };
+        by_number.insert(number(port), picked);
+        port["nodePort"] = json!(picked);
+    }
+    if let Some(spec) = field::spec(new).filter(|_| !ports.is_empty()) {
+        set(spec, "ports", ports);
+    }
+    Ok(())
+}
+
+fn whole(object: &Value, pointer: &str) -> u64 {
+    object.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
 }
 
 fn take_port(port: u64, path: &str, reservation: &mut Reservation) -> Result<(), Refusal> {
@@ -194,20 +205,4 @@ fn take_port(port: u64, path: &str, reservation: &mut Reservation) -> Result<(),
     let number = u16::try_from(port).unwrap_or_default();
     let refused = |error: AllocationError| Refusal::Field(Cause::invalid(path, &Value::from(port), error));
     reservation.take_port(number).map_err(refused)
-}
-
-fn health_check(
-    new: &mut Value,
-    had: &dyn Fn(u64) -> bool,
-    reservation: &mut Reservation,
-) -> Result<(), Refusal> {
-    let given = new.pointer("/spec/healthCheckNodePort").and_then(Value::as_u64).unwrap_or_default();
-    if given != 0 {
-        return if had(given) { Ok(()) } else { take_port(given, "spec.healthCheckNodePort", reservation) };
-    }
-    let picked = reservation.pick_port().map_err(Refusal::Exhausted)?;
-    if let Some(spec) = field::spec(new) {
-        set(spec, "healthCheckNodePort", picked);
-    }
-    Ok(())
 }

@@ -43,6 +43,11 @@ pub(super) fn fill_in(object: &mut Value) {
     {
         fill(spec, "externalTrafficPolicy", "Cluster");
     }
+    if let Some(Value::Object(balancer)) = object.pointer_mut("/status/loadBalancer") {
+        for ingress in objects(balancer, "ingress").filter(|ingress| ingress.contains_key("ip")) {
+            fill(ingress, "ipMode", "VIP");
+        }
+    }
 }
 
 fn fill_in_port(port: &mut Map<String, Value>) {

@@ -47,6 +47,10 @@ impl Rules for Service {
         validate::update(new, old, causes);
     }
 
+    fn validate_status(&self, new: &Value, _old: &Value, causes: &mut Vec<Cause>) {
+        validate::status(new, causes);
+    }
+
     fn allocate(
         &self,
         new: &mut Value,

@@ -253,6 +253,20 @@ fn invalid_services_are_refused_in_kubernetes_words() {
 }
 
 #[test]
+fn a_load_balancer_gets_its_addresses_through_the_status() {
+    let allocation = allocation(&["10.96.0.0/12"]);
+    let status = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}});
+    let old = create("Service", with(service(), "/spec/type", json!("LoadBalancer"))).unwrap();
+    let mut new = with(old.clone(), "/status", status.clone());
+    kind("Service").prepare_status_update(&mut new, &old, &context(&allocation)).unwrap();
+    assert_eq!(new["status"]["loadBalancer"]["ingress"], json!([{"ip": "192.0.2.10", "ipMode": "VIP"}]));
+    let old = create("Service", service()).unwrap();
+    let mut new = with(old.clone(), "/status", status);
+    let refused = kind("Service").prepare_status_update(&mut new, &old, &context(&allocation)).unwrap_err();
+    assert!(refused.message.ends_with("may only be used when `spec.type` is \"LoadBalancer\""), "{refused}");
+}
+
+#[test]
 fn rows_read_as_kubectl_users_know_them() {
     let now = "2026-11-21T12:05:00Z".parse().unwrap();
     let object = json!({"metadata": {"name": "web", "creationTimestamp": "2026-11-21T12:00:00Z"}, "spec": {"type": "NodePort",

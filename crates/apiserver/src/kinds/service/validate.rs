@@ -96,6 +96,11 @@ fn cluster_addresses(spec: &Value, causes: &mut Vec<Cause>) {
             causes.push(Cause::invalid(path, address, NO_ADDRESS));
         }
     }
+    let parsed: Vec<IpAddr> = addresses.iter().filter_map(|address| address.as_str()?.parse().ok()).collect();
+    if matches!(parsed.as_slice(), [one, other] if one.is_ipv4() == other.is_ipv4()) {
+        let detail = "may specify no more than one IP for each IP family";
+        causes.push(Cause::invalid("spec.clusterIPs", whole, detail));
+    }
     if spec.get("ipFamilyPolicy").is_some() {
         field::one_of(spec, "ipFamilyPolicy", "spec", FAMILY_POLICIES, causes);
     }
@@ -219,6 +224,25 @@ fn balancer(object: &Value, spec: &Value, causes: &mut Vec<Cause>) {
             causes.push(Cause::invalid("spec.healthCheckNodePort", port, detail));
         } else {
             port_number(spec, "healthCheckNodePort", "spec", causes);
+        }
+    }
+}
+
+pub(super) fn status(new: &Value, causes: &mut Vec<Cause>) {
+    let path = "status.loadBalancer.ingress";
+    let ingress = items(new, "/status/loadBalancer/ingress");
+    if !ingress.is_empty() && text(new, "/spec/type") != "LoadBalancer" {
+        causes.push(Cause::forbidden(path, "may only be used when `spec.type` is \"LoadBalancer\""));
+    }
+    for (index, one) in ingress.iter().enumerate() {
+        let (address, host) = (member(one, "ip"), member(one, "hostname"));
+        if !address.is_empty() && address.parse::<IpAddr>().is_err() {
+            causes.push(Cause::invalid(format!("{path}[{index}].ip"), &Value::from(address), NO_ADDRESS));
+        }
+        if !host.is_empty() {
+            let wrong = dns1123_subdomain(host).into_iter();
+            let field = format!("{path}[{index}].hostname");
+            causes.extend(wrong.map(|wrong| Cause::invalid(&*field, &Value::from(host), wrong)));
         }
     }
 }
