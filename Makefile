@@ -37,7 +37,7 @@ build: setup
 
 images: build
 	@images/build.sh $(IMAGES)
-	@for image in $(IMAGES)/*.tar; do $(BIN) image import --if-missing $$image || exit 1; done
+	@for image in $(IMAGES)/*.tar; do $(BIN) image import $$image || exit 1; done
 
 setup:
 	@scripts/setup

@@ -112,6 +112,16 @@ impl Netns {
         Ok(self.file.metadata().map_err(|source| NetnsError::step(&self.path, "stat", source))?.ino())
     }
 
+    /// Moves the calling thread into the namespace for good, and with it every thread that it starts from now on. For
+    /// a process that lives there, before its first further thread.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn enter(&self) -> Result<(), NetnsError> {
+        setns(&self.file, CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| NetnsError::step(&self.path, "enter", errno))
+    }
+
     /// Runs a closure inside the namespace, on a thread of its own, and waits for it. Sockets opened and processes
     /// started there stay in the namespace and can be handed out. A panic inside goes on in the caller.
     ///

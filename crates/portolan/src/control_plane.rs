@@ -1,0 +1,74 @@
+//! `portolan control-plane`: the API server and the controllers of a lab.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::process::ExitCode;
+
+use ::lab::cluster::{self, API_PORT, LabName, LabPaths, LabSpec, StateRoot};
+use anyhow::{Context, Result};
+use apiserver::kinds::AllocationConfig;
+use apiserver::pki::Pki;
+use apiserver::store::StoreConfig;
+use clap::Args;
+use ipnet::IpNet;
+use tokio::sync::watch;
+
+use crate::process::{self, until_stopped};
+
+/// `portolan control-plane`.
+#[derive(Args)]
+pub struct Arguments {
+    /// The lab.
+    #[arg(long)]
+    lab: LabName,
+}
+
+/// Runs until TERM or INT.
+pub fn run(arguments: &Arguments, state: &StateRoot) -> Result<ExitCode> {
+    let spec = cluster::load(state, &arguments.lab)?;
+    let paths = state.lab(&arguments.lab);
+    // kubectl's port is opened here, on the machine itself, before we move to the lab's network for good.
+    let kubectl = listen(Ipv4Addr::LOCALHOST, spec.api_port)?;
+    let home = spec.namespace("control-plane").context("every lab has a control plane")?;
+    kernel::netns::open(&home)?.enter()?;
+    let nodes = listen(spec.control_plane, API_PORT)?;
+    process::serve(|stopped| serve(spec, paths, vec![kubectl, nodes], stopped))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listen(address: Ipv4Addr, port: u16) -> Result<TcpListener> {
+    TcpListener::bind((address, port)).with_context(|| format!("cannot listen on {address}:{port}"))
+}
+
+async fn serve(
+    spec: LabSpec,
+    paths: LabPaths,
+    listeners: Vec<TcpListener>,
+    stopped: watch::Receiver<bool>,
+) -> Result<()> {
+    let pki = Pki::open(paths.pki())?;
+    let config = apiserver::Config {
+        store: StoreConfig::new(paths.control_plane().store()),
+        credentials: cluster::api_server(&spec, &pki)?,
+        authority: pki.authority().to_owned(),
+        node_client: cluster::node_client(&pki)?,
+        allocation: AllocationConfig { service_ranges: vec![IpNet::V4(spec.service_cidr)], node_ports: 30000..=32767 },
+    };
+    let server = tokio::spawn(apiserver::serve(config, listeners, until_stopped(stopped.clone())));
+    let client = cluster::client(&paths.control_plane().kubeconfig()).await?;
+    cluster::wait_until_serving(&client).await?;
+    kernel::process::announce_ready()?;
+    tracing::info!(lab = %spec.name, api = %spec.control_plane, "serving");
+    let config = controllers::Config {
+        pod_cidr: IpNet::V4(spec.pod_cidr),
+        node_prefix_length: spec.network().node_prefix_length(),
+        service_cidr: IpNet::V4(spec.service_cidr),
+        advertise: SocketAddr::new(IpAddr::V4(spec.control_plane), API_PORT),
+    };
+    let controllers = controllers::run(client.clone(), config, until_stopped(stopped.clone()));
+    let routes = cluster::keep_routes(client, spec.name.clone(), until_stopped(stopped));
+    tokio::select! {
+        ended = server => ended.context("the API server died")?.context("the API server ended")?,
+        ended = async { tokio::try_join!(async { Ok(controllers.await?) }, routes) } => { ended?; }
+    }
+    Ok(())
+}

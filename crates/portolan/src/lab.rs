@@ -1,0 +1,130 @@
+//! `portolan lab`: make, look at and remove clusters on this machine.
+
+use std::process::ExitCode;
+
+use ::lab::cluster::{self, LabName, LabRequest, Place, ProxyModeChoice, StateRoot};
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use ipnet::Ipv4Net;
+
+use crate::output::{self, Format};
+use crate::process;
+
+/// `portolan lab …`.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make a cluster, or heal one that is there.
+    Up(Up),
+    /// Remove a cluster and all that belongs to it.
+    Down(Named),
+    /// Which clusters there are.
+    List(Shown),
+    /// How the parts of a cluster are.
+    Status(NamedShown),
+    /// Run a command on a node, in a pod, on the router, or outside.
+    Exec(Exec),
+    /// Print the path of the administrator's kubeconfig.
+    Kubeconfig(Named),
+}
+
+/// Which lab.
+#[derive(Args)]
+pub struct Named {
+    /// The lab's name.
+    #[arg(long, default_value = "default")]
+    name: LabName,
+}
+
+/// In what form.
+#[derive(Args)]
+pub struct Shown {
+    /// The form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// Which lab, in what form.
+#[derive(Args)]
+pub struct NamedShown {
+    #[command(flatten)]
+    named: Named,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// `portolan lab up`.
+#[derive(Args)]
+pub struct Up {
+    #[command(flatten)]
+    named: Named,
+    /// How many nodes [default: 3].
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// How Services are proxied: nftables or none; NODE=MODE sets one node's. Can be given several times.
+    #[arg(long, value_name = "[NODE=]MODE")]
+    proxy_mode: Vec<ProxyModeChoice>,
+    /// The network that joins the nodes [default: 10.100.0.0/24].
+    #[arg(long)]
+    node_cidr: Option<Ipv4Net>,
+    /// Where pods get their addresses from [default: 10.244.0.0/16].
+    #[arg(long)]
+    pod_cidr: Option<Ipv4Net>,
+    /// Where Services get their addresses from [default: 10.96.0.0/12].
+    #[arg(long)]
+    service_cidr: Option<Ipv4Net>,
+    /// The API server's port on 127.0.0.1 [default: the first free one from 6443].
+    #[arg(long)]
+    api_port: Option<u16>,
+}
+
+/// `portolan lab exec`.
+#[derive(Args)]
+pub struct Exec {
+    #[command(flatten)]
+    named: Named,
+    /// nodeN, router, outside, control-plane, or pod/[NAMESPACE/]NAME.
+    place: Place,
+    /// The command and its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Runs one of them.
+pub fn run(command: Command, state: &StateRoot) -> Result<ExitCode> {
+    match command {
+        Command::Up(up) => process::block_on(cluster::up(state, &request(up)))?,
+        Command::Down(named) => cluster::down(state, &named.name)?,
+        Command::List(shown) => {
+            let labs = cluster::list(state)?;
+            let rows = labs.iter().map(|lab| {
+                vec![lab.name.to_string(), lab.nodes.to_string(), lab.state.to_string(), lab.api.clone()]
+            });
+            output::print(shown.output, &labs, &["NAME", "NODES", "STATE", "API"], rows)?;
+        }
+        Command::Status(arguments) => {
+            let status = process::block_on(cluster::status(state, &arguments.named.name))?;
+            let rows = status.parts.iter().map(|part| {
+                let pid = part.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+                vec![part.name.clone(), part.address.to_string(), part.state.clone(), pid, part.detail.clone()]
+            });
+            output::print(arguments.shown.output, &status, &["PART", "ADDRESS", "STATE", "PID", "DETAIL"], rows)?;
+        }
+        Command::Exec(exec) => return cluster::exec(state, &exec.named.name, &exec.place, &exec.command),
+        Command::Kubeconfig(named) => {
+            output::line(&cluster::kubeconfig(state, &named.name)?.display().to_string())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn request(up: Up) -> LabRequest {
+    LabRequest {
+        name: up.named.name,
+        nodes: up.nodes,
+        proxy_modes: up.proxy_mode,
+        node_cidr: up.node_cidr,
+        pod_cidr: up.pod_cidr,
+        service_cidr: up.service_cidr,
+        api_port: up.api_port,
+    }
+}

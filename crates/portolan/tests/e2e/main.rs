@@ -1,0 +1,11 @@
+//! portolan from outside, with the tools its users have: kubectl, curl, and the command line.
+//!
+//! Every test makes a lab of its own, with real namespaces, processes and packets, and removes it. They need root
+//! and fail without it. They run one after another: a lab keeps both cores busy.
+
+mod delivery;
+mod faults;
+mod harness;
+mod modes;
+mod refusals;
+mod walkthrough;

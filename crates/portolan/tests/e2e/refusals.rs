@@ -1,0 +1,56 @@
+//! Bad input: a clear word, and nothing made.
+
+use crate::harness::{Lab, portolan, text};
+
+#[test]
+fn requests_for_impossible_labs_are_refused_before_anything_is_made() {
+    let cases: [(&[&str], &str); 8] = [
+        (&["--name", "No_Good"], "cannot be a lab's name"),
+        (&["--pod-cidr", "10.100.0.0/16"], "overlap"),
+        (&["--service-cidr", "10.244.0.0/16"], "overlap"),
+        (&["--node-cidr", "10.100.0.0/30"], "too small"),
+        (&["--pod-cidr", "10.244.0.0/30"], "too small"),
+        (&["--proxy-mode", "magic"], "no proxy mode"),
+        (&["--proxy-mode", "node7=none"], "no node 'node7'"),
+        (&["--nodes", "0"], "at least one node"),
+    ];
+    for (arguments, expected) in cases {
+        let mut command = portolan(&["lab", "up"]);
+        if !arguments.contains(&"--name") {
+            command.args(["--name", &format!("t{}-refused", std::process::id())]);
+        }
+        let output = command.args(arguments).output().unwrap();
+        let message = text(&output.stderr);
+        assert!(!output.status.success(), "{arguments:?} was accepted");
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+    let namespaces = std::fs::read_dir("/run/netns").map(|entries| {
+        entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| n.contains("-refused-")).count()
+    });
+    assert_eq!(namespaces.unwrap_or(0), 0);
+}
+
+#[test]
+fn invalid_manifests_are_refused_with_the_path_of_the_field() {
+    let lab = Lab::up(&["--nodes", "1"]);
+    let service = |port: &str| {
+        format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: bad\nspec:\n  ports:\n  - port: {port}\n")
+    };
+    let cases = [
+        (service("70000"), "spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive"),
+        (service("80\n    nodePortt: 3"), "unknown field \"spec.ports[0].nodePortt\""),
+        (service("80\n  clusterIP: 192.0.2.9"), "spec.clusterIPs: Invalid value"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: bad\nspec:\n  containers:\n  - name: a\n".to_owned(),
+            "spec.containers[0].image: Required value",
+        ),
+    ];
+    for (manifest, expected) in cases {
+        let output = lab.apply(&manifest);
+        let message = text(&output.stderr);
+        assert!(!output.status.success(), "accepted: {manifest}");
+        assert!(message.contains(expected), "{manifest}\n{message}");
+    }
+    let left = lab.kubectl(&["get", "services,pods", "-o", "name"]);
+    assert_eq!(left, "service/kubernetes\n");
+}
