@@ -14,7 +14,7 @@ use kernel::nft::Nftables;
 use kernel::sysctl::Sysctls;
 use netstate::link::LinkName;
 use netstate::sysctl::{SysctlKey, SysctlPort};
-use podnet::{Config, FileStore, PodNetwork, Ports, SandboxId};
+use podnet::{AddressStore, Config, FileStore, PodNetwork, Ports, SandboxId};
 use portolan_lab::topology::{self, LabNetwork, names};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -326,7 +326,7 @@ fn a_restarted_agent_keeps_the_living_and_removes_the_rest() {
     assert_eq!(ask(&c.namespace, a.address, 80).unwrap(), c.address.to_string());
 
     // Without its memory it asks the living.
-    std::fs::write(state.path().join("node1/addresses.json"), "not json").unwrap();
+    FileStore::new(state.path().join("node1/addresses.json")).save("not json").unwrap();
     let network = pod_network(&topology, 1, state.path());
     let outcome = network.reconcile(&live(&[&a, &b, &c])).unwrap();
     assert_eq!((outcome.released, outcome.broken), (vec![], vec![b.id.clone()]));
