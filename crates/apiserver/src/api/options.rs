@@ -225,3 +225,37 @@ pub(crate) fn revision_of(object: &Value) -> Result<Option<u64>, Status> {
         Some(text) => parse_revision(text).map(Some),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_leads_to_where_the_page_ended() {
+        let key = Key::new("pods", "default", "web");
+        let start = read_token(&continue_token(7, &key), "pods").unwrap();
+        assert_eq!(start, Start::After { revision: 7, key });
+    }
+
+    #[test]
+    fn the_body_of_a_deletion_wins_over_its_query() {
+        let query = Query::parse("gracePeriodSeconds=5&propagationPolicy=Orphan");
+        let options = DeleteOptions::parse(&query, &Bytes::new()).unwrap();
+        assert_eq!((options.grace_seconds, options.propagation), (Some(5), Some(Propagation::Orphan)));
+        let body = br#"{"kind":"DeleteOptions","gracePeriodSeconds":0,"propagationPolicy":"Foreground","dryRun":["All"]}"#;
+        let options = DeleteOptions::parse(&query, &Bytes::from_static(body)).unwrap();
+        assert_eq!((options.grace_seconds, options.propagation), (Some(0), Some(Propagation::Foreground)));
+        assert!(options.dry_run);
+        for body in ["{", r#"{"propagationPolicy":"Sideways"}"#, r#"{"dryRun":["Some"]}"#] {
+            DeleteOptions::parse(&query, &Bytes::from(body)).expect_err(body);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_token_is_read_or_refused(text in "\\PC{0,40}", bytes in proptest::collection::vec(0u8.., 0..40)) {
+            _ = read_token(&text, "pods");
+            _ = read_token(&URL_SAFE_NO_PAD.encode(bytes), "pods");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use super::render::{Renderer, negotiate};
 use super::target::{Part, Target};
 use super::{Api, Call, done, write_failed};
 use crate::http::{Answer, json_bytes};
-use crate::kinds;
+use crate::kinds::{Context, Reservation};
 use crate::status::{Cause, Status};
 use crate::store::{Key, Operation, Record, WriteError};
 
@@ -136,26 +136,7 @@ impl Api {
         }
         meta::on_update(&mut new, old);
         let context = self.context(dry_run);
-        let reservation = match target.part {
-            Part::Status => {
-                keep_metadata(&mut new, old, &["finalizers", "ownerReferences"]);
-                kind.prepare_status_update(&mut new, old, &context)?;
-                kinds::Reservation::none()
-            }
-            Part::Finalize => {
-                let finalizers =
-                    new.pointer("/spec/finalizers").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
-                new = old.clone();
-                // A stored namespace has a spec: its defaults put one in.
-                if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) {
-                    spec.insert("finalizers".to_owned(), finalizers);
-                }
-                kinds::Reservation::none()
-            }
-            Part::Whole | Part::Scale | Part::Log | Part::Binding => {
-                kind.prepare_update(&mut new, old, &context)?
-            }
-        };
+        let reservation = prepare_part(target, &mut new, old, &context)?;
         if let (Some(generation), Some(metadata)) =
             (kind.next_generation(&new, Some(old)), meta::metadata_mut(&mut new))
         {
@@ -170,6 +151,34 @@ impl Api {
             return Ok(Change::Remove { object: new, reservation });
         }
         Ok(Change::Store { object: new, reservation })
+    }
+}
+
+/// Makes the new state ready to be stored, and keeps what the path is not about.
+fn prepare_part(
+    target: &Target,
+    new: &mut Value,
+    old: &Value,
+    context: &Context<'_>,
+) -> Result<Reservation, Status> {
+    let kind = target.served.kind;
+    match target.part {
+        Part::Status => {
+            keep_metadata(new, old, &["finalizers", "ownerReferences"]);
+            kind.prepare_status_update(new, old, context)?;
+            Ok(Reservation::none())
+        }
+        Part::Finalize => {
+            let finalizers =
+                new.pointer("/spec/finalizers").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
+            *new = old.clone();
+            // A stored namespace has a spec: its defaults put one in.
+            if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) {
+                spec.insert("finalizers".to_owned(), finalizers);
+            }
+            Ok(Reservation::none())
+        }
+        Part::Whole | Part::Scale | Part::Log | Part::Binding => kind.prepare_update(new, old, context),
     }
 }
 

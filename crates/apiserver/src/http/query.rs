@@ -102,4 +102,12 @@ mod tests {
         assert_eq!(query.number("x").unwrap_err().code, 400);
         assert_eq!(decode("a%"), "a%");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_decoded(text in "[%0-9a-f&=+]{0,24}|\\PC{0,24}") {
+            _ = decode(&text);
+            _ = Query::parse(&text).number("a");
+        }
+    }
 }

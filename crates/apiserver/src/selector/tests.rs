@@ -68,3 +68,15 @@ fn field_grammar() {
     }
     assert_eq!(FieldSelector::parse("a!=b,metadata.name=web").unwrap().exact("metadata.name"), Some("web"));
 }
+
+proptest::proptest! {
+    /// Selectors come from anybody: whatever the text, they are parsed or refused, and what parses prints as itself.
+    #[test]
+    fn any_text_is_parsed_or_refused(text in "[a-z=!,()<>\\\\ ]{0,24}|\\PC{0,24}") {
+        if let Ok(selector) = LabelSelector::parse(&text) {
+            let printed = selector.to_string();
+            proptest::prop_assert_eq!(LabelSelector::parse(&printed).unwrap(), selector);
+        }
+        _ = FieldSelector::parse(&text);
+    }
+}

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
+use redb::StorageError;
 
-use super::disk;
+use super::disk::{self, Objects};
 use super::record::{Key, Record};
 use super::window::{self, Published, Window};
 
@@ -75,7 +76,7 @@ pub enum ListError {
     },
     /// The file cannot be read.
     #[error("the store cannot be read")]
-    Disk(#[from] redb::StorageError),
+    Disk(#[from] StorageError),
 }
 
 /// What was there at an older revision, for keys that changed since; `None` where nothing was.
@@ -87,30 +88,16 @@ pub(super) fn list(
     mut keep: impl FnMut(&Record) -> bool,
 ) -> Result<Page, ListError> {
     let (first, end) = Key::bounds(query.resource, query.namespace);
-    let (wanted, after) = match &query.start {
-        Start::Latest { at_least } => (Err(*at_least), None),
-        Start::Exact { revision } => (Ok(*revision), None),
-        Start::After { revision, key } => (Ok(*revision), Some(key.encoded().to_owned())),
+    let after = match &query.start {
+        Start::After { key, .. } => Some(key.encoded()),
+        Start::Latest { .. } | Start::Exact { .. } => None,
     };
-    let (objects, revision, overlay) = {
-        let published = window::read(published);
-        let newest = published.revision();
-        let (Ok(asked) | Err(asked)) = wanted;
-        if asked > newest {
-            return Err(ListError::TooNew { revision: asked, newest });
-        }
-        let revision = wanted.unwrap_or(newest);
-        (published.snapshot(), revision, undo(&published.window, query.resource, revision)?)
-    };
-    let start = match &after {
-        Some(key) => Bound::Excluded(key.as_str()),
-        None => Bound::Included(first.as_str()),
-    };
+    let start = after.map_or(Bound::Included(first.as_str()), Bound::Excluded);
     let bounds = (start, Bound::Excluded(end.as_str()));
-    let stored = objects.range::<&str>(bounds)?;
+    let (objects, revision, overlay) = state(published, query)?;
     let mut page = Page { revision, records: Vec::new(), next: None };
     let limit = query.limit.unwrap_or(usize::MAX).max(1);
-    let mut take = |record: Record| {
+    scan(objects.range::<&str>(bounds)?, overlay.range::<str, _>(bounds), |record| {
         if page.records.len() == limit {
             // The page is full and there is at least one more: the next page begins after the last one taken.
             page.next = page.records.last().map(|last| last.key.clone());
@@ -120,35 +107,60 @@ pub(super) fn list(
             page.records.push(record);
         }
         true
-    };
-    let mut changed = overlay.range::<str, _>(bounds).peekable();
-    for entry in stored {
-        let (key, value) = entry?;
-        let key = key.value();
-        while let Some((gone, old)) = changed.next_if(|(gone, _)| gone.as_str() < key) {
-            if !take_old(gone, old.as_ref(), &mut take) {
-                return Ok(page);
-            }
-        }
-        let going_on = match changed.next_if(|(same, _)| same.as_str() == key) {
-            Some((same, old)) => take_old(same, old.as_ref(), &mut take),
-            None => take(disk::decode_object(Key::decode(key), value.value())),
-        };
-        if !going_on {
-            return Ok(page);
-        }
-    }
-    for (gone, old) in changed {
-        if !take_old(gone, old.as_ref(), &mut take) {
-            break;
-        }
-    }
+    })?;
     Ok(page)
 }
 
-fn take_old(key: &str, old: Option<&Bytes>, take: &mut impl FnMut(Record) -> bool) -> bool {
-    // The revision of an overlaid object stands in its JSON; lists use nothing else of it.
-    old.is_none_or(|json| take(Record { key: Key::decode(key), revision: 0, json: json.clone() }))
+/// The objects on disk, the revision to show, and what was different then.
+fn state(
+    published: &RwLock<Published>,
+    query: &ListQuery<'_>,
+) -> Result<(Arc<Objects>, u64, Overlay), ListError> {
+    let published = window::read(published);
+    let newest = published.revision();
+    let (asked, revision) = match query.start {
+        Start::Latest { at_least } => (at_least, newest),
+        Start::Exact { revision } | Start::After { revision, .. } => (revision, revision),
+    };
+    if asked > newest {
+        return Err(ListError::TooNew { revision: asked, newest });
+    }
+    Ok((published.snapshot(), revision, undo(&published.window, query.resource, revision)?))
+}
+
+/// Hands the objects to `take`, in order, the older states in place of those on disk, until it has enough.
+fn scan<'o>(
+    stored: redb::Range<'static, &'static str, &'static [u8]>,
+    changed: impl Iterator<Item = (&'o String, &'o Option<Bytes>)>,
+    mut take: impl FnMut(Record) -> bool,
+) -> Result<(), StorageError> {
+    // The revision of an older state stands in its JSON; lists use nothing else of it.
+    let old = |key: &str, json: &Option<Bytes>| {
+        json.as_ref().map(|json| Record { key: Key::decode(key), revision: 0, json: json.clone() })
+    };
+    let mut changed = changed.peekable();
+    for entry in stored {
+        let (key, value) = entry?;
+        let key = key.value();
+        while let Some((gone, json)) = changed.next_if(|(gone, _)| gone.as_str() < key) {
+            if old(gone, json).is_some_and(|record| !take(record)) {
+                return Ok(());
+            }
+        }
+        let record = match changed.next_if(|(same, _)| same.as_str() == key) {
+            Some((same, json)) => old(same, json),
+            None => Some(disk::decode_object(Key::decode(key), value.value())),
+        };
+        if record.is_some_and(|record| !take(record)) {
+            return Ok(());
+        }
+    }
+    for (gone, json) in changed {
+        if old(gone, json).is_some_and(|record| !take(record)) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The first event of a key after the revision tells what was there at the revision.
