@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod isolation;
+mod conntrack;
 mod nft;
+mod nft_commit;
 mod link;
 mod netns;
 mod process;
