@@ -1,5 +1,9 @@
 //! The list of kinds, and what the server asks of each.
 
+mod list;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -9,11 +13,9 @@ use super::allocation::Reservation;
 use super::schema::{self, Shape};
 use super::strategy::{Context, Refusal, Rules};
 use super::table::Column;
-use super::{
-    config_map, deployment, endpoint_slice, endpoints, event, field, lease, metadata, names, namespace, node,
-    pod, replica_set, secret, service, service_account,
-};
+use super::{field, metadata};
 use crate::status::{Cause, Status};
+use list::KINDS;
 
 /// One kind, as stored: where it is served, how it is named, and its rules.
 pub struct Kind {
@@ -76,12 +78,6 @@ pub struct Served {
     /// The kind.
     pub kind: &'static Kind,
 }
-
-const REPLICAS: Scale = Scale {
-    spec_replicas: "/spec/replicas",
-    status_replicas: "/status/replicas",
-    selector: "/spec/selector",
-};
 
 /// All kinds, in the order in which discovery lists them.
 pub fn registry() -> &'static [Kind] {
@@ -157,9 +153,7 @@ impl Kind {
         metadata::validate(self, new, &mut causes);
         metadata::validate_update(new, old, &mut causes);
         self.rules.validate(new, &mut causes);
-        if causes.is_empty() {
-            self.rules.validate_update(new, old, &mut causes);
-        }
+        self.rules.validate_update(new, old, &mut causes);
         self.refuse(new, causes)?;
         self.allocate(new, Some(old), context)
     }
@@ -253,162 +247,3 @@ fn described(object: &Value) -> BTreeMap<&str, &Value> {
     let members = object.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), value));
     members.filter(|(key, _)| !matches!(*key, "apiVersion" | "kind" | "metadata" | "status")).collect()
 }
-
-/// A kind with the values that most have.
-const fn kind(
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    rules: &'static dyn Rules,
-) -> Kind {
-    Kind {
-        group,
-        version,
-        kind,
-        plural: "",
-        singular: "",
-        short_names: &[],
-        categories: &[],
-        namespaced: true,
-        status: false,
-        scale: None,
-        generation: false,
-        also: &[],
-        columns: &[],
-        row: no_row,
-        name_rule: names::subdomain_name,
-        schema: kind,
-        rules,
-    }
-}
-
-fn no_row(_: &Value, _: Timestamp) -> Vec<Value> {
-    Vec::new()
-}
-
-static KINDS: [Kind; 13] = [
-    Kind {
-        plural: "namespaces",
-        singular: "namespace",
-        short_names: &["ns"],
-        namespaced: false,
-        status: true,
-        columns: namespace::COLUMNS,
-        row: namespace::row,
-        name_rule: names::label_name,
-        ..kind("", "v1", "Namespace", &namespace::Namespace)
-    },
-    Kind {
-        plural: "nodes",
-        singular: "node",
-        short_names: &["no"],
-        namespaced: false,
-        status: true,
-        columns: node::COLUMNS,
-        row: node::row,
-        ..kind("", "v1", "Node", &node::Node)
-    },
-    Kind {
-        plural: "pods",
-        singular: "pod",
-        short_names: &["po"],
-        categories: &["all"],
-        status: true,
-        columns: pod::COLUMNS,
-        row: pod::row,
-        ..kind("", "v1", "Pod", &pod::Pod)
-    },
-    Kind {
-        plural: "services",
-        singular: "service",
-        short_names: &["svc"],
-        categories: &["all"],
-        status: true,
-        columns: service::COLUMNS,
-        row: service::row,
-        name_rule: names::service_name,
-        ..kind("", "v1", "Service", &service::Service)
-    },
-    Kind {
-        plural: "endpoints",
-        singular: "endpoints",
-        short_names: &["ep"],
-        columns: endpoints::COLUMNS,
-        row: endpoints::row,
-        ..kind("", "v1", "Endpoints", &endpoints::Endpoints)
-    },
-    Kind {
-        plural: "events",
-        singular: "event",
-        short_names: &["ev"],
-        columns: event::COLUMNS,
-        row: event::row,
-        ..kind("", "v1", "Event", &event::Event)
-    },
-    Kind {
-        plural: "configmaps",
-        singular: "configmap",
-        short_names: &["cm"],
-        columns: config_map::COLUMNS,
-        row: config_map::row,
-        ..kind("", "v1", "ConfigMap", &config_map::ConfigMap)
-    },
-    Kind {
-        plural: "secrets",
-        singular: "secret",
-        columns: secret::COLUMNS,
-        row: secret::row,
-        ..kind("", "v1", "Secret", &secret::Secret)
-    },
-    Kind {
-        plural: "serviceaccounts",
-        singular: "serviceaccount",
-        short_names: &["sa"],
-        columns: service_account::COLUMNS,
-        row: service_account::row,
-        ..kind("", "v1", "ServiceAccount", &service_account::ServiceAccount)
-    },
-    Kind {
-        plural: "deployments",
-        singular: "deployment",
-        short_names: &["deploy"],
-        categories: &["all"],
-        status: true,
-        scale: Some(REPLICAS),
-        generation: true,
-        also: &[("apps", "v1beta1"), ("apps", "v1beta2"), ("extensions", "v1beta1")],
-        columns: deployment::COLUMNS,
-        row: deployment::row,
-        ..kind("apps", "v1", "Deployment", &deployment::Deployment)
-    },
-    Kind {
-        plural: "replicasets",
-        singular: "replicaset",
-        short_names: &["rs"],
-        categories: &["all"],
-        status: true,
-        scale: Some(REPLICAS),
-        generation: true,
-        columns: replica_set::COLUMNS,
-        row: replica_set::row,
-        ..kind("apps", "v1", "ReplicaSet", &replica_set::ReplicaSet)
-    },
-    Kind {
-        plural: "endpointslices",
-        singular: "endpointslice",
-        generation: true,
-        columns: endpoint_slice::COLUMNS,
-        row: endpoint_slice::row,
-        ..kind("discovery.k8s.io", "v1", "EndpointSlice", &endpoint_slice::EndpointSlice)
-    },
-    Kind {
-        plural: "leases",
-        singular: "lease",
-        columns: lease::COLUMNS,
-        row: lease::row,
-        ..kind("coordination.k8s.io", "v1", "Lease", &lease::Lease)
-    },
-];
-
-#[cfg(test)]
-mod tests;

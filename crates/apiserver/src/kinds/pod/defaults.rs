@@ -177,6 +177,21 @@ pub(super) fn admit(spec: &mut Object) {
     }
 }
 
+/// The single address in the status and the first of the list are the same; where they differ, the single one counts.
+pub(super) fn addresses(pod: &mut Value) {
+    for (single, list) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
+        let address = text(pod, &format!("/status/{single}")).to_owned();
+        let first = text(pod, &format!("/status/{list}/0/ip")).to_owned();
+        let listed = items(pod, &format!("/status/{list}")).iter().any(|item| text(item, "/ip") == address);
+        let Some(Value::Object(status)) = pod.get_mut("status") else { return };
+        if address.is_empty() && !first.is_empty() {
+            set(status, single, first);
+        } else if !address.is_empty() && !listed {
+            set(status, list, json!([{ "ip": address }]));
+        }
+    }
+}
+
 /// Guaranteed when every container has equal requests and limits of both resources, BestEffort when none has any.
 pub(super) fn qos_class(pod: &Value) -> &'static str {
     let all = || items(pod, "/spec/containers").iter().chain(items(pod, "/spec/initContainers"));

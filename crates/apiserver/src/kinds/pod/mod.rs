@@ -12,7 +12,7 @@ pub(super) use print::{COLUMNS, row};
 
 use serde_json::{Value, json};
 
-use super::field::{self, set};
+use super::field::{self, copy, fill, set};
 use super::strategy::Rules;
 use crate::status::Cause;
 
@@ -25,6 +25,17 @@ impl Rules for Pod {
             // Only pods get this one, templates do not.
             spec.entry("enableServiceLinks").or_insert(Value::Bool(true));
             defaults::spec(spec);
+        }
+        defaults::addresses(object);
+    }
+
+    /// The class was found when the pod was made; a status without it does not remove it.
+    fn reset_for_status(&self, new: &mut Value, old: &Value) {
+        copy(new, old, "spec");
+        let class = old.pointer("/status/qosClass").cloned();
+        let status = new.as_object_mut().and_then(|map| field::object(map, "status"));
+        if let (Some(class), Some(status)) = (class, status) {
+            fill(status, "qosClass", class);
         }
     }
 

@@ -176,6 +176,22 @@ fn shown(status: Value) -> Vec<Value> {
 }
 
 #[test]
+fn a_status_has_both_forms_of_addresses_and_keeps_the_class() {
+    let old = create("Pod", pod()).unwrap();
+    let mut new = with(
+        old.clone(),
+        "/status",
+        json!({"phase": "Running", "podIP": "10.244.1.2", "hostIPs": [{"ip": "10.100.0.2"}]}),
+    );
+    kind("Pod").prepare_status_update(&mut new, &old, &context(&allocation(&["10.96.0.0/12"]))).unwrap();
+    assert_eq!(
+        new["status"],
+        json!({"phase": "Running", "podIP": "10.244.1.2", "podIPs": [{"ip": "10.244.1.2"}], "hostIP": "10.100.0.2",
+            "hostIPs": [{"ip": "10.100.0.2"}], "qosClass": "BestEffort"})
+    );
+}
+
+#[test]
 fn the_state_of_a_pod_in_one_word() {
     let container =
         |state: Value| json!({"phase": "Running", "containerStatuses": [{"name": "main", "state": state}]});

@@ -1,0 +1,174 @@
+//! The kinds themselves.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Kind, Scale};
+use crate::kinds::strategy::Rules;
+use crate::kinds::{
+    config_map, deployment, endpoint_slice, endpoints, event, lease, names, namespace, node, pod,
+    replica_set, secret, service, service_account,
+};
+
+const REPLICAS: Scale = Scale {
+    spec_replicas: "/spec/replicas",
+    status_replicas: "/status/replicas",
+    selector: "/spec/selector",
+};
+
+/// A kind with the values that most have.
+const fn kind(
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    rules: &'static dyn Rules,
+) -> Kind {
+    Kind {
+        group,
+        version,
+        kind,
+        plural: "",
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        status: false,
+        scale: None,
+        generation: false,
+        also: &[],
+        columns: &[],
+        row: no_row,
+        name_rule: names::subdomain_name,
+        schema: kind,
+        rules,
+    }
+}
+
+fn no_row(_: &Value, _: Timestamp) -> Vec<Value> {
+    Vec::new()
+}
+
+/// In the order in which discovery lists them.
+pub(super) static KINDS: [Kind; 13] = [
+    Kind {
+        plural: "namespaces",
+        singular: "namespace",
+        short_names: &["ns"],
+        namespaced: false,
+        status: true,
+        columns: namespace::COLUMNS,
+        row: namespace::row,
+        name_rule: names::label_name,
+        ..kind("", "v1", "Namespace", &namespace::Namespace)
+    },
+    Kind {
+        plural: "nodes",
+        singular: "node",
+        short_names: &["no"],
+        namespaced: false,
+        status: true,
+        columns: node::COLUMNS,
+        row: node::row,
+        ..kind("", "v1", "Node", &node::Node)
+    },
+    Kind {
+        plural: "pods",
+        singular: "pod",
+        short_names: &["po"],
+        categories: &["all"],
+        status: true,
+        columns: pod::COLUMNS,
+        row: pod::row,
+        ..kind("", "v1", "Pod", &pod::Pod)
+    },
+    Kind {
+        plural: "services",
+        singular: "service",
+        short_names: &["svc"],
+        categories: &["all"],
+        status: true,
+        columns: service::COLUMNS,
+        row: service::row,
+        name_rule: names::service_name,
+        ..kind("", "v1", "Service", &service::Service)
+    },
+    Kind {
+        plural: "endpoints",
+        singular: "endpoints",
+        short_names: &["ep"],
+        columns: endpoints::COLUMNS,
+        row: endpoints::row,
+        ..kind("", "v1", "Endpoints", &endpoints::Endpoints)
+    },
+    Kind {
+        plural: "events",
+        singular: "event",
+        short_names: &["ev"],
+        columns: event::COLUMNS,
+        row: event::row,
+        ..kind("", "v1", "Event", &event::Event)
+    },
+    Kind {
+        plural: "configmaps",
+        singular: "configmap",
+        short_names: &["cm"],
+        columns: config_map::COLUMNS,
+        row: config_map::row,
+        ..kind("", "v1", "ConfigMap", &config_map::ConfigMap)
+    },
+    Kind {
+        plural: "secrets",
+        singular: "secret",
+        columns: secret::COLUMNS,
+        row: secret::row,
+        ..kind("", "v1", "Secret", &secret::Secret)
+    },
+    Kind {
+        plural: "serviceaccounts",
+        singular: "serviceaccount",
+        short_names: &["sa"],
+        columns: service_account::COLUMNS,
+        row: service_account::row,
+        ..kind("", "v1", "ServiceAccount", &service_account::ServiceAccount)
+    },
+    Kind {
+        plural: "deployments",
+        singular: "deployment",
+        short_names: &["deploy"],
+        categories: &["all"],
+        status: true,
+        scale: Some(REPLICAS),
+        generation: true,
+        also: &[("apps", "v1beta1"), ("apps", "v1beta2"), ("extensions", "v1beta1")],
+        columns: deployment::COLUMNS,
+        row: deployment::row,
+        ..kind("apps", "v1", "Deployment", &deployment::Deployment)
+    },
+    Kind {
+        plural: "replicasets",
+        singular: "replicaset",
+        short_names: &["rs"],
+        categories: &["all"],
+        status: true,
+        scale: Some(REPLICAS),
+        generation: true,
+        columns: replica_set::COLUMNS,
+        row: replica_set::row,
+        ..kind("apps", "v1", "ReplicaSet", &replica_set::ReplicaSet)
+    },
+    Kind {
+        plural: "endpointslices",
+        singular: "endpointslice",
+        generation: true,
+        columns: endpoint_slice::COLUMNS,
+        row: endpoint_slice::row,
+        ..kind("discovery.k8s.io", "v1", "EndpointSlice", &endpoint_slice::EndpointSlice)
+    },
+    Kind {
+        plural: "leases",
+        singular: "lease",
+        columns: lease::COLUMNS,
+        row: lease::row,
+        ..kind("coordination.k8s.io", "v1", "Lease", &lease::Lease)
+    },
+];
