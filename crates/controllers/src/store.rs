@@ -44,6 +44,9 @@ impl<'a, K> Change<'a, K> {
     }
 }
 
+/// What was and what is; at least one side is there.
+type Changed<K> = (Option<Arc<K>>, Option<Arc<K>>);
+
 type Handler<K> = Box<dyn Fn(&Change<'_, K>) + Send + Sync>;
 
 /// All objects of one kind.
@@ -216,7 +219,7 @@ impl<K: Resource> Store<K> {
         });
     }
 
-    fn change(&self, act: impl FnOnce(&mut Inner<K>) -> Option<(Option<Arc<K>>, Option<Arc<K>>)>) {
+    fn change(&self, act: impl FnOnce(&mut Inner<K>) -> Option<Changed<K>>) {
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = act(&mut self.write());
         if let Some((old, new)) = changed {
@@ -247,7 +250,7 @@ impl<K: Resource> Inner<K> {
         held.is_some_and(|held| version_of(held.as_ref()) >= version)
     }
 
-    fn put(&mut self, object: Arc<K>) -> (Option<Arc<K>>, Option<Arc<K>>) {
+    fn put(&mut self, object: Arc<K>) -> Changed<K> {
         let key = ObjectKey::of(object.meta());
         let old = self.objects.insert(key.clone(), object.clone());
         for index in &mut self.indexes {
@@ -262,7 +265,7 @@ impl<K: Resource> Inner<K> {
     }
 
     /// Takes the object out, if it is still the one with that uid.
-    fn take(&mut self, key: &ObjectKey, id: &str) -> Option<(Option<Arc<K>>, Option<Arc<K>>)> {
+    fn take(&mut self, key: &ObjectKey, id: &str) -> Option<Changed<K>> {
         if uid(self.objects.get(key)?.meta()) != id {
             return None;
         }
