@@ -260,7 +260,10 @@ mod tests {
             complaint(3, "10.244.7.0/24", POD, SERVICE),
             "the node range 10.244.7.0/24 and the pod range 10.244.0.0/16 overlap; choose ranges apart from each other"
         );
-        assert!(complaint(3, "10.96.0.0/24", POD, SERVICE).contains("overlap"), "10.96.0.1 is the API server's");
+        assert!(
+            complaint(3, "10.96.0.0/24", POD, SERVICE).contains("overlap"),
+            "10.96.0.1 is the API server's"
+        );
         assert!(complaint(3, "10.96.0.0/12", POD, SERVICE).contains("overlap"));
         assert_eq!(
             complaint(13, "10.7.0.0/28", POD, SERVICE),
