@@ -118,8 +118,9 @@ async fn write(
 }
 
 fn new_event(node: &str, pod: &PodRef, event: &PodEvent, field: Option<String>, at: Timestamp) -> Event {
-    // Like the kubelet's: the pod's name and a number that no other event of it has.
-    let unique = format!("{:016x}", rand::random::<u64>());
+    // As everywhere in Kubernetes: the object's name and the time in nanoseconds. So events that happened within one
+    // second, which is all that their timestamps tell, are listed in order.
+    let unique = format!("{:016x}", at.as_nanosecond());
     let mut name = pod.name.clone();
     name.truncate(253 - 1 - unique.len());
     Event {

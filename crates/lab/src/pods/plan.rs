@@ -1,6 +1,7 @@
 //! What to do next for a pod. Pure: the manifest, the facts, what is under way and the time decide.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,6 +14,10 @@ pub const FAILED_PULL_SHOWN: SignedDuration = SignedDuration::from_secs(1);
 /// KILL is sent again to what is still there after this long (a process in the kernel may miss none, but a
 /// runtime may).
 const KILL_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+
+/// What containers of a lost sandbox get to end. Shorter than the pod's own grace period, since nobody asked for
+/// their end and the pod is without service until they have gone.
+const LOST_GRACE: Duration = Duration::from_secs(2);
 
 /// One effect. At most one of each [`Op`] is under way at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -272,7 +277,8 @@ impl Planner<'_> {
                 for (name, container) in &self.facts.containers {
                     if let Run::Running { .. } = container.run {
                         let begun = container.stop.as_ref().and_then(|stop| stop.signalled);
-                        self.stop(name, container, later(begun.unwrap_or(self.now), self.spec.grace));
+                        let grace = self.spec.grace.min(LOST_GRACE);
+                        self.stop(name, container, later(begun.unwrap_or(self.now), grace));
                     }
                 }
                 self.remove_sandbox();

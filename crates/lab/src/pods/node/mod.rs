@@ -58,7 +58,9 @@ pub async fn keep(client: Client, config: NodeConfig, mut link: NodeLink) {
     let lease = keep_lease(client, node.config.name.clone());
     let object = async {
         loop {
-            node.register_until_done(*link.network_ready.borrow()).await;
+            // Not in the call: what `borrow` gives locks the channel, and must not be held while waiting.
+            let ready = *link.network_ready.borrow();
+            node.register_until_done(ready).await;
             node.follow(&mut link).await;
         }
     };
