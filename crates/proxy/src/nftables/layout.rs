@@ -30,8 +30,13 @@ pub(super) const ADDRESSES: Name = Name::constant("cluster-addresses");
 pub(super) const HAIRPIN: Name = Name::constant("hairpin");
 /// client . address . protocol . port → the endpoint it stays with. Written by packets.
 pub(super) const AFFINITY: Name = Name::constant("affinity");
+/// address . protocol . port of services that remember their clients → the chain that does.
+pub(super) const STICKY: Name = Name::constant("sticky");
+/// protocol . port of node ports whose service remembers its clients → the chain that does.
+pub(super) const STICKY_NODE_PORTS: Name = Name::constant("sticky-node-ports");
 
 const DISPATCH: Name = Name::constant("dispatch");
+const REMEMBER: Name = Name::constant("remember");
 /// Where connections go that nobody serves.
 pub(super) const REFUSE: Name = Name::constant("refuse");
 
@@ -46,116 +51,129 @@ const NODE_DOOR: [Selector; 2] = [Selector::Protocol, Selector::DestinationPort]
 const CLIENT: [Selector; 4] =
     [Selector::SourceAddress, Selector::DestinationAddress, Selector::Protocol, Selector::DestinationPort];
 
-/// What makes one balancing chain different from another.
+/// A chain that is there for as long as a door needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Shape {
-    pub(super) side: Side,
-    /// How many endpoints, at least 1.
-    pub(super) endpoints: u32,
-    pub(super) affinity: Option<Duration>,
+pub(super) enum Shape {
+    /// Chooses among that many endpoints, at least 1.
+    Balance { side: Side, endpoints: u32, sticky: bool },
+    /// Remembers for that long where a client was led.
+    Remember { timeout: Duration },
 }
 
+/// How a connection came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Side {
-    /// Reached by the virtual address.
+    /// By a virtual address.
     Cluster,
-    /// Reached by a port of the node.
+    /// By a port of the node.
     Node,
 }
 
 impl Shape {
-    /// The chain's name: `cluster-3`, or `node-3-sticky-10800` when clients are remembered for that many
-    /// seconds.
+    /// The chain's name: `cluster-3`, `node-3`, `cluster-3-sticky`, `remember-10800` (seconds).
     pub(super) fn chain_name(&self) -> Name {
-        let side = match self.side {
-            Side::Cluster => "cluster",
-            Side::Node => "node",
+        let name = match self {
+            Self::Balance { side: Side::Cluster, endpoints, sticky: false } => format!("cluster-{endpoints}"),
+            Self::Balance { side: Side::Cluster, endpoints, sticky: true } => {
+                format!("cluster-{endpoints}-sticky")
+            }
+            Self::Balance { side: Side::Node, endpoints, sticky: false } => format!("node-{endpoints}"),
+            Self::Balance { side: Side::Node, endpoints, sticky: true } => format!("node-{endpoints}-sticky"),
+            Self::Remember { timeout } => format!("remember-{}", timeout.as_secs()),
         };
-        let name = match self.affinity {
-            None => format!("{side}-{}", self.endpoints),
-            Some(timeout) => format!("{side}-{}-sticky-{}", self.endpoints, timeout.as_secs()),
-        };
-        // Letters, dashes and two numbers of at most 20 digits: always a name.
-        Name::new(&name).expect("a chain name of letters, dashes and numbers")
+        // Letters, dashes and a number of at most 20 digits: always a name.
+        Name::new(&name).expect("a chain name of letters, dashes and a number")
     }
 
     /// The chain itself.
     pub(super) fn chain(&self, context: &NodeContext) -> Chain {
-        let mut rules = Vec::new();
-        rules.extend(self.mark_rule(context));
-        let pick = || self.pick();
-        let map = || match self.side {
-            Side::Cluster => ENDPOINTS,
-            Side::Node => NODE_ENDPOINTS,
-        };
-        if let Some(timeout) = self.affinity {
-            // A client that is remembered keeps its endpoint, since an update leaves the data of an
-            // element alone; one that is not gets a random one. Either way the next rule finds it.
-            rules.push(Rule::new([Statement::Update {
-                mode: UpdateMode::Update,
-                key: CLIENT.into(),
-                data: UpdateData::Map { key: pick(), map: map() },
-                timeout: Some(timeout),
-                set: AFFINITY,
-            }]));
-            rules.push(Rule::new([Statement::dnat_map(CLIENT, AFFINITY)]));
-        }
-        // Behind the two rules above this is only reached when no more clients can be remembered.
-        rules.push(Rule::new([Statement::dnat_map(pick(), map())]));
-        Chain::regular(rules)
-    }
-
-    /// Key of a random endpoint.
-    fn pick(&self) -> Vec<Selector> {
-        let mut key = match self.side {
-            Side::Cluster => CLUSTER_DOOR.to_vec(),
-            Side::Node => NODE_DOOR.to_vec(),
-        };
-        key.push(Selector::Random { modulus: self.endpoints });
-        key
-    }
-
-    /// Marks connections whose replies would otherwise not come back this way: all that came in by a node
-    /// port, and those to a virtual address from a machine that is no pod.
-    fn mark_rule(&self, context: &NodeContext) -> Option<Rule> {
-        let mark = Statement::SetMark { mask: MASQUERADE_MARK, value: MASQUERADE_MARK };
-        match self.side {
-            Side::Node => Some(Rule::new([mark])),
-            Side::Cluster => {
-                let range = context.pod_range?;
-                Some(Rule::new([Statement::not_equal(Selector::SourceAddress, range), mark]))
+        match *self {
+            Self::Balance { side, endpoints, sticky } => {
+                Chain::regular(balance(context, side, endpoints, sticky))
             }
+            Self::Remember { timeout } => Chain::regular([remember_for(timeout)]),
         }
     }
+}
+
+fn balance(context: &NodeContext, side: Side, endpoints: u32, sticky: bool) -> Vec<Rule> {
+    let (door, map) = match side {
+        Side::Cluster => (CLUSTER_DOOR.as_slice(), ENDPOINTS),
+        Side::Node => (NODE_DOOR.as_slice(), NODE_ENDPOINTS),
+    };
+    let mut pick = door.to_vec();
+    pick.push(Selector::Random { modulus: endpoints });
+
+    let mut rules = Vec::new();
+    rules.extend(mark(context, side));
+    if sticky {
+        rules.push(Rule::new([Statement::dnat_map(CLIENT, AFFINITY)]));
+    }
+    rules.push(Rule::new([Statement::dnat_map(pick, map)]));
+    rules
+}
+
+/// Marks connections whose replies would otherwise not come back this way: all that came in by a node
+/// port, and those to a virtual address from a machine that is no pod.
+fn mark(context: &NodeContext, side: Side) -> Option<Rule> {
+    let mark = Statement::SetMark { mask: MASQUERADE_MARK, value: MASQUERADE_MARK };
+    match side {
+        Side::Node => Some(Rule::new([mark])),
+        Side::Cluster => {
+            let range = context.pod_range?;
+            Some(Rule::new([Statement::not_equal(Selector::SourceAddress, range), mark]))
+        }
+    }
+}
+
+/// By now the packet carries the endpoint that was chosen, and its connection what the client asked for.
+/// A client that is remembered keeps its endpoint, since an update leaves the data of an element alone.
+fn remember_for(timeout: Duration) -> Rule {
+    Rule::new([Statement::Update {
+        mode: UpdateMode::Update,
+        key: vec![
+            Selector::SourceAddress,
+            Selector::OriginalDestinationAddress,
+            Selector::Protocol,
+            Selector::OriginalDestinationPort,
+        ],
+        data: UpdateData::Selectors(vec![Selector::DestinationAddress, Selector::DestinationPort]),
+        timeout: Some(timeout),
+        set: AFFINITY,
+    }])
 }
 
 /// The table without any service in it.
 pub(super) fn skeleton() -> Ruleset {
+    /// Before everybody else who translates sources: the first to do so ends the walk, and then clients
+    /// would not be remembered.
+    const POSTROUTING: i32 = priority::SOURCE_NAT - 1;
     let mut ruleset = Ruleset::new(TABLE);
     for (name, definition) in sets() {
         ruleset.sets.insert(name, Set::new(definition));
     }
-    let to_dispatch = || [Rule::new([Verdict::Jump(DISPATCH).into()])];
-    let nat = |hook, priority| BaseChain { kind: ChainKind::Nat, hook, priority, policy: Policy::Accept };
+    let nat = |hook, priority, rules| {
+        let base = BaseChain { kind: ChainKind::Nat, hook, priority, policy: Policy::Accept };
+        Chain::base(base, rules)
+    };
+    let jump = |chain| Rule::new([Verdict::Jump(chain).into()]);
+    let postrouting = [vec![jump(REMEMBER)], masquerade().into()].concat();
     ruleset.chains = [
-        (
-            Name::constant("prerouting"),
-            Chain::base(nat(Hook::Prerouting, priority::DESTINATION_NAT), to_dispatch()),
-        ),
-        (Name::constant("output"), Chain::base(nat(Hook::Output, priority::DESTINATION_NAT), to_dispatch())),
-        (DISPATCH, Chain::regular(dispatch())),
-        (REFUSE, Chain::regular(refuse())),
-        (
-            Name::constant("postrouting"),
-            Chain::base(nat(Hook::Postrouting, priority::SOURCE_NAT), masquerade()),
-        ),
+        ("prerouting", nat(Hook::Prerouting, priority::DESTINATION_NAT, vec![jump(DISPATCH)])),
+        ("output", nat(Hook::Output, priority::DESTINATION_NAT, vec![jump(DISPATCH)])),
+        ("input", nat(Hook::Input, POSTROUTING, vec![jump(REMEMBER)])),
+        ("postrouting", nat(Hook::Postrouting, POSTROUTING, postrouting)),
     ]
+    .map(|(name, chain)| (Name::constant(name), chain))
     .into();
+    ruleset.chains.insert(DISPATCH, Chain::regular(dispatch()));
+    ruleset.chains.insert(REFUSE, Chain::regular(refuse()));
+    ruleset.chains.insert(REMEMBER, Chain::regular(remember()));
     ruleset
 }
 
 /// Every set and map with its definition.
-pub(super) fn sets() -> [(Name, SetDefinition); 7] {
+pub(super) fn sets() -> [(Name, SetDefinition); 9] {
     const CLUSTER: [Type; 3] = [Type::Ipv4Address, Type::Protocol, Type::Port];
     const CLUSTER_SLOT: [Type; 4] = [Type::Ipv4Address, Type::Protocol, Type::Port, Type::Mark];
     const NODE: [Type; 2] = [Type::Protocol, Type::Port];
@@ -169,6 +187,8 @@ pub(super) fn sets() -> [(Name, SetDefinition); 7] {
         (ADDRESSES, SetDefinition::set([Type::Ipv4Address])),
         (HAIRPIN, SetDefinition::set([Type::Ipv4Address, Type::Ipv4Address])),
         (AFFINITY, affinity_definition()),
+        (STICKY, SetDefinition::verdict_map(CLUSTER)),
+        (STICKY_NODE_PORTS, SetDefinition::verdict_map(NODE)),
     ]
 }
 
@@ -193,6 +213,23 @@ fn dispatch() -> [Rule; 3] {
             Statement::not_equal(Selector::DestinationAddress, LOOPBACK),
             Statement::to_this_node(),
             Statement::verdict_map(NODE_DOOR, NODE_PORTS),
+        ]),
+    ]
+}
+
+/// Writes down where clients were led, behind the translation: `nft` cannot print a rule that writes what
+/// another map holds, and aborts.
+fn remember() -> [Rule; 2] {
+    const CLUSTER: [Selector; 3] =
+        [Selector::OriginalDestinationAddress, Selector::Protocol, Selector::OriginalDestinationPort];
+    const NODE: [Selector; 2] = [Selector::Protocol, Selector::OriginalDestinationPort];
+    [
+        Rule::new([Statement::verdict_map(CLUSTER, STICKY)]),
+        // Every connection that came in by a node port is marked. Another one to the same port number may
+        // be remembered as well, which nobody will ask for.
+        Rule::new([
+            Statement::marked(MASQUERADE_MARK, MASQUERADE_MARK),
+            Statement::verdict_map(NODE, STICKY_NODE_PORTS),
         ]),
     ]
 }

@@ -8,7 +8,7 @@ use crate::NodeContext;
 use crate::books::{Delta, Fragment};
 use crate::doors::{Behind, Door};
 
-/// How many doors each balancing chain serves; one that serves none does not exist.
+/// How many doors each chain serves; one that serves none does not exist.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Shapes(BTreeMap<Shape, usize>);
 
@@ -83,12 +83,15 @@ fn add_elements(ruleset: &mut Ruleset, fragment: &Fragment) {
         }
     };
     for (door, behind) in &fragment.doors {
-        let (doors, slots) = match door {
-            Door::Cluster { .. } => (layout::SERVICES, layout::ENDPOINTS),
-            Door::Node { .. } => (layout::NODE_PORTS, layout::NODE_ENDPOINTS),
+        let (doors, slots, sticky) = match door {
+            Door::Cluster { .. } => (layout::SERVICES, layout::ENDPOINTS, layout::STICKY),
+            Door::Node { .. } => (layout::NODE_PORTS, layout::NODE_ENDPOINTS, layout::STICKY_NODE_PORTS),
         };
-        let target = shape_of(door, behind).map_or(layout::REFUSE, |shape| shape.chain_name());
+        let target = balance_of(door, behind).map_or(layout::REFUSE, |shape| shape.chain_name());
         insert(&doors, door_key(door).into(), Data::Verdict(Verdict::Goto(target)));
+        if let Some(shape) = remember_of(behind) {
+            insert(&sticky, door_key(door).into(), Data::Verdict(Verdict::Jump(shape.chain_name())));
+        }
         for (index, endpoint) in (0..).zip(&behind.slots) {
             let mut key = door_key(door);
             key.push(Value::Mark(index));
@@ -105,17 +108,25 @@ fn add_elements(ruleset: &mut Ruleset, fragment: &Fragment) {
 }
 
 fn shapes_of(fragment: &Fragment) -> impl Iterator<Item = Shape> {
-    fragment.doors.iter().filter_map(|(door, behind)| shape_of(door, behind))
+    fragment
+        .doors
+        .iter()
+        .flat_map(|(door, behind)| balance_of(door, behind).into_iter().chain(remember_of(behind)))
 }
 
 /// `None` when nobody is there: then the connection is refused.
-fn shape_of(door: &Door, behind: &Behind) -> Option<Shape> {
+fn balance_of(door: &Door, behind: &Behind) -> Option<Shape> {
     let endpoints = u32::try_from(behind.slots.len()).ok().filter(|count| *count > 0)?;
     let side = match door {
         Door::Cluster { .. } => Side::Cluster,
         Door::Node { .. } => Side::Node,
     };
-    Some(Shape { side, endpoints, affinity: behind.affinity })
+    Some(Shape::Balance { side, endpoints, sticky: behind.affinity.is_some() })
+}
+
+fn remember_of(behind: &Behind) -> Option<Shape> {
+    let timeout = behind.affinity.filter(|_| !behind.slots.is_empty())?;
+    Some(Shape::Remember { timeout })
 }
 
 fn door_key(door: &Door) -> Vec<Value> {
