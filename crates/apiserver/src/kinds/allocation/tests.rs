@@ -145,3 +145,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn many_callers_at_once_never_share_an_address() {
+    let allocation = allocation("10.96.0.0/12");
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let allocation = allocation.clone();
+            std::thread::spawn(move || {
+                let mut reservation = allocation.reserve();
+                let picked: Vec<IpAddr> =
+                    (0..6250).map(|_| reservation.pick_address(true).unwrap()).collect();
+                reservation.commit();
+                picked
+            })
+        })
+        .collect();
+    let all: BTreeSet<IpAddr> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(all.len(), 50_000);
+}
