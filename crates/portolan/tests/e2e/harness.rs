@@ -93,6 +93,8 @@ impl Lab {
     pub fn up(arguments: &[&str]) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        // First of all, so that nothing is there to be taken down when this fails.
+        state();
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let lab = Self { name, _alone: alone };

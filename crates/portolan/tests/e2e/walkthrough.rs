@@ -34,7 +34,8 @@ fn step_1_and_2_pods(lab: &Lab) -> Vec<Pod> {
     for pod in &pods {
         let range = lab.kubectl(&["get", "node", &pod.node, "-o", "jsonpath={.spec.podCIDR}"]);
         let range: ipnet::Ipv4Net = range.parse().unwrap();
-        assert!(range.contains(&pod.address.parse().unwrap()), "{pod:?} is not in its node's range {range}");
+        let address: std::net::Ipv4Addr = pod.address.parse().unwrap();
+        assert!(range.contains(&address), "{pod:?} is not in its node's range {range}");
 
         let url = format!("http://{}/", pod.address);
         for place in places(&pods) {
