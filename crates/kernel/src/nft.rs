@@ -89,3 +89,6 @@ impl NftPort for Nftables {
         if refusals.is_empty() { Ok(()) } else { Err(Self::refused(transaction, &batch, refusals)) }
     }
 }
+
+#[cfg(test)]
+mod tests;

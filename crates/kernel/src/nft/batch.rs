@@ -211,8 +211,8 @@ impl Encoder<'_> {
             }
         };
         let timeout = match definition.kind {
-            SetKind::Dynamic { timeout: Some(timeout), .. } => Some(lower::whole_seconds(timeout)?),
             SetKind::Dynamic { size: 0, .. } => return Err("a dynamic set needs a size".to_owned()),
+            SetKind::Dynamic { timeout: Some(timeout), .. } => Some(lower::whole_seconds(timeout)?),
             SetKind::Dynamic { timeout: None, .. } | SetKind::Plain | SetKind::Interval => None,
         };
         self.sets += 1;

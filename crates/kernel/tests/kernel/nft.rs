@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use netstate::nft::{
-    AddressType, BaseChain, Chain, ChainKind, ConnectionState, ConnectionStatus, Data, Family, Hook,
+    AddressType, BaseChain, Chain, ChainKind, ConnectionState, ConnectionStatus, Data, FakeNft, Family, Hook,
     InterfaceName, L4Protocol, Name, NatTarget, NftPort, Operand, Policy, Reject, Rule, Ruleset, Selector,
     Set, SetDefinition, Statement, Table, Tuple, Type, UpdateData, UpdateMode, Value, Verdict, diff,
     priority,
@@ -252,5 +252,56 @@ fn what_is_written_is_read_back_and_shown() {
         {
             assert!(family == Family::Ip6 || listing.contains(line), "{line} is not in {listing}");
         }
+    }
+}
+
+/// Leaves out what the bits say, but nothing that something left in refers to.
+fn part_of(whole: &Ruleset, bits: u64) -> Ruleset {
+    let mut count = 0;
+    let mut keep = || {
+        count += 1;
+        // Some odd number: neighbours shall not have neighbouring fates.
+        bits.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(count * 7) & 1 == 1
+    };
+    let mut part = whole.clone();
+    for chain in part.chains.values_mut() {
+        chain.rules.retain(|_| keep());
+    }
+    for set in part.sets.values_mut() {
+        set.elements.retain(|_, _| keep());
+    }
+    let used: Vec<Name> = {
+        let statements =
+            part.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
+        let data = part.sets.values().flat_map(|set| set.elements.values());
+        let verdicts = data.filter_map(|data| match data {
+            Data::Verdict(verdict) => verdict.chain().cloned(),
+            Data::Nothing | Data::Values(_) => None,
+        });
+        let named = |statement: &Statement| [statement.chain().cloned(), statement.set().cloned()];
+        statements.flat_map(named).flatten().chain(verdicts).collect()
+    };
+    part.sets.retain(|name, set| used.contains(name) || !set.elements.is_empty() && keep());
+    part.chains.retain(|name, _| used.contains(name) || keep());
+    part
+}
+
+#[test]
+fn the_kernel_takes_every_step_that_the_fake_takes() {
+    for family in [Family::Ip, Family::Ip6] {
+        let whole = every_statement(family);
+        in_fresh_namespace(|| {
+            let mut nft = Nftables::open().unwrap();
+            let mut fake = FakeNft::new();
+            for bits in 1..60 {
+                let desired = part_of(&whole, bits);
+                let observed = nft.observe(&desired.table).unwrap();
+                assert_eq!(observed, fake.table(&desired.table));
+                let transaction = diff(observed.as_ref(), &desired);
+                fake.commit(&transaction).unwrap_or_else(|error| panic!("{error}\n{transaction}"));
+                nft.commit(&transaction).unwrap_or_else(|error| panic!("{error}\n{transaction}"));
+                assert_eq!(nft.observe(&desired.table).unwrap().as_ref(), Some(&desired));
+            }
+        });
     }
 }

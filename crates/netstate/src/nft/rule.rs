@@ -301,7 +301,7 @@ pub enum Statement {
         key: Vec<Selector>,
         /// The data, for a map.
         data: UpdateData,
-        /// Life of the element, in whole milliseconds; `None` is the set's own.
+        /// Life of the element, in whole seconds; `None` is the set's own.
         timeout: Option<Duration>,
         /// A set of kind [`SetKind::Dynamic`](super::SetKind::Dynamic).
         set: Name,

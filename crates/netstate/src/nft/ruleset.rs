@@ -182,7 +182,8 @@ pub enum SetKind {
     Dynamic {
         /// Most elements at a time, at least 1.
         size: u32,
-        /// Life of an element whose rule says nothing else, in whole milliseconds; `None`: for ever.
+        /// Life of an element whose rule says nothing else, in whole seconds (less would not survive the
+        /// kernel's own clock unchanged); `None`: for ever.
         timeout: Option<Duration>,
     },
 }

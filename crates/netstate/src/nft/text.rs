@@ -451,3 +451,6 @@ const fn reject_text(family: Family, reject: Reject) -> &'static str {
         (Reject::AdminProhibited, Family::Ip6) => "reject with icmpv6 admin-prohibited",
     }
 }
+
+#[cfg(test)]
+mod tests;
