@@ -1,10 +1,13 @@
 //! Events: what `kubectl describe` shows at the end.
 //!
-//! Recording never holds a controller up: events wait in a bounded line and are written by one task. When the line is full,
-//! an event is dropped and logged. The same event again raises its count instead of making another object.
+//! Recording never holds a controller up: events wait in bounded lines, one per writer. All events about one object go through
+//! the same line, so that they keep their order. When it is full, an event is dropped and logged. The same event again raises
+//! its count instead of making another object.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -13,8 +16,10 @@ use kube::{Client, Resource};
 use rand::Rng;
 use tokio::sync::mpsc;
 
-/// Events that may wait to be written.
-const LINE: usize = 4096;
+/// Writers at work side by side.
+const LINES: usize = 8;
+/// Events that may wait in one line.
+const LINE: usize = 1024;
 /// Different events that are remembered for counting; past it, all are forgotten and counting starts anew.
 const REMEMBERED: usize = 4096;
 
@@ -55,20 +60,27 @@ struct Recorded {
 /// Where controllers say what they did.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorder {
-    line: mpsc::Sender<Recorded>,
+    lines: Vec<mpsc::Sender<Recorded>>,
 }
 
-/// The other end of a [`Recorder`]: writes the events.
-pub(crate) struct Writer {
+/// The other end of a [`Recorder`].
+pub(crate) struct Writers(Vec<Writer>);
+
+/// Writes the events of one line.
+struct Writer {
     client: Client,
     line: mpsc::Receiver<Recorded>,
     known: HashMap<Said, (String, i32)>,
 }
 
-/// A recorder and the writer that must run for it.
-pub(crate) fn recorder(client: Client) -> (Recorder, Writer) {
-    let (sender, receiver) = mpsc::channel(LINE);
-    (Recorder { line: sender }, Writer { client, line: receiver, known: HashMap::new() })
+/// A recorder and the writers that must run for it.
+pub(crate) fn recorder(client: &Client) -> (Recorder, Writers) {
+    let line = |_| {
+        let (sender, receiver) = mpsc::channel(LINE);
+        (sender, Writer { client: client.clone(), line: receiver, known: HashMap::new() })
+    };
+    let (lines, writers) = (0..LINES).map(line).unzip();
+    (Recorder { lines }, Writers(writers))
 }
 
 impl Recorder {
@@ -86,15 +98,26 @@ impl Recorder {
         let about = object.object_ref(&());
         let uid = about.uid.clone().unwrap_or_default();
         let said = Said { component, severity, reason, message, uid };
-        if let Err(lost) = self.line.try_send(Recorded { about, said, at: Timestamp::now() }) {
+        let mut hasher = DefaultHasher::new();
+        said.uid.hash(&mut hasher);
+        // The remainder is below the number of lines, which is not zero.
+        let line = usize::try_from(hasher.finish() % LINES as u64).unwrap_or(0);
+        let Some(line) = self.lines.get(line) else { return };
+        if let Err(lost) = line.try_send(Recorded { about, said, at: Timestamp::now() }) {
             tracing::warn!(event = %lost, "too many events wait to be written; one is dropped");
         }
     }
 }
 
-impl Writer {
+impl Writers {
     /// Writes events for ever.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(self) {
+        join_all(self.0.into_iter().map(Writer::run)).await;
+    }
+}
+
+impl Writer {
+    async fn run(mut self) {
         while let Some(recorded) = self.line.recv().await {
             if let Err(error) = self.write(&recorded).await {
                 tracing::debug!(reason = recorded.said.reason, %error, "event not written");
@@ -106,8 +129,7 @@ impl Writer {
         let namespace = recorded.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         if let Some((name, count)) = self.known.get_mut(&recorded.said) {
-            let again =
-                serde_json::json!({"count": *count + 1, "lastTimestamp": Time(whole_seconds(recorded.at))});
+            let again = serde_json::json!({"count": *count + 1, "lastTimestamp": Time(recorded.at)});
             match api.patch(name, &PatchParams::default(), &Patch::Merge(&again)).await {
                 Ok(_) => {
                     *count += 1;
@@ -128,18 +150,13 @@ impl Writer {
     }
 }
 
-/// The API's `Time` has whole seconds (RFC 3339 without a fraction).
-fn whole_seconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
-}
-
 /// `NAME.HEX`, as client-go names events.
 fn unique_name(about: &ObjectReference) -> String {
     format!("{}.{:016x}", about.name.as_deref().unwrap_or_default(), rand::rng().random::<u64>())
 }
 
 fn event(recorded: &Recorded, namespace: &str, name: &str) -> Event {
-    let at = Time(whole_seconds(recorded.at));
+    let at = Time(recorded.at);
     Event {
         metadata: ObjectMeta {
             namespace: Some(namespace.to_owned()),

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::config::Config;
 use crate::context::{Context, Stored, Stores};
 use crate::error::Error;
-use crate::recorder::{Writer, recorder};
+use crate::recorder::{Writers, recorder};
 use crate::reflector::reflect;
 use crate::{
     deployments, endpoints, garbage, kubernetes_service, namespaces, node_ranges, orphaned_pods, replicasets,
@@ -30,18 +30,18 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     config.check()?;
-    let (recorder, writer) = recorder(client.clone());
+    let (recorder, writers) = recorder(&client);
     let context = Arc::new(Context { client, config, stores: Stores::new(), recorder });
     let ended = tokio::select! {
         () = shutdown => Ok(()),
-        ended = work(&context, writer) => ended,
+        ended = work(&context, writers) => ended,
     };
     context.stores.detach();
     ended
 }
 
 /// Fills every store, then runs all controllers. Ends only by a defect; dropping it ends every task.
-async fn work(context: &Arc<Context>, writer: Writer) -> Result<(), Error> {
+async fn work(context: &Arc<Context>, writers: Writers) -> Result<(), Error> {
     // Controllers listen to the stores before anything is in them, so that they miss nothing.
     let controllers: [BoxFuture<'static, ()>; 11] = [
         node_ranges::run(context.clone()).boxed(),
@@ -60,7 +60,7 @@ async fn work(context: &Arc<Context>, writer: Writer) -> Result<(), Error> {
     watch(context, &mut tasks);
     context.stores.synced().await;
     tracing::info!("controllers in sync with the API server");
-    tasks.spawn(writer.run());
+    tasks.spawn(writers.run());
     for controller in controllers {
         tasks.spawn(controller);
     }

@@ -13,8 +13,10 @@ use crate::context::{
 use crate::error::Error;
 use crate::objects::{ObjectKey, is_deleting, pod_condition, pod_phase};
 use crate::queue::{Again, Queue};
+use crate::recorder::Severity;
 use crate::selector::{has_all, label_index_name};
 
+const COMPONENT: &str = "endpoint-slice-controller";
 /// Services looked at side by side.
 const WORKERS: usize = 16;
 
@@ -142,10 +144,28 @@ async fn reconcile_slices(context: &Context, key: ObjectKey) -> Result<Again, Er
     // What exists is changed before anything is deleted, so that no endpoint is missing in between.
     let created = join_all(plan.create.iter().map(|slice| context.create(slice))).await;
     let updated = join_all(plan.update.iter().map(|slice| context.update(slice))).await;
-    settle(created.into_iter().chain(updated))?;
-    settle(
-        join_all(plan.delete.iter().map(|slice| context.delete(slice.as_ref(), Deletion::default()))).await,
-    )
+    let written = settle(created.into_iter().chain(updated));
+    let reason = "FailedToUpdateEndpointSlices";
+    tell_failure(context, service.as_deref(), reason, "Error updating Endpoint Slices", &written);
+    written?;
+    let deletions = plan.delete.iter().map(|slice| context.delete(slice.as_ref(), Deletion::default()));
+    settle(join_all(deletions).await)
+}
+
+/// Tells on the Service why its endpoints cannot be written, unless trying again may help.
+fn tell_failure(
+    context: &Context,
+    service: Option<&Service>,
+    reason: &'static str,
+    what: &str,
+    outcome: &Result<Again, Error>,
+) {
+    if let (Some(service), Err(error)) = (service, outcome)
+        && !error.is_transient()
+    {
+        let message = format!("{what} for Service {}: {error}", ObjectKey::of(&service.metadata));
+        context.recorder.record(COMPONENT, service, Severity::Warning, reason, message);
+    }
 }
 
 async fn reconcile_legacy(context: &Context, key: ObjectKey) -> Result<Again, Error> {
@@ -166,11 +186,13 @@ async fn reconcile_legacy(context: &Context, key: ObjectKey) -> Result<Again, Er
     // The older form has one family: the Service's first.
     let family = families(spec).first().copied().unwrap_or(Family::V4);
     let found = members(service, spec, &pods, family);
-    match legacy::plan(service, spec, found, existing.as_deref()) {
+    let written = match legacy::plan(service, spec, found, existing.as_deref()) {
         Some(wanted) if existing.is_some() => settle([context.update(&wanted).await]),
         Some(wanted) => settle([context.create(&wanted).await]),
         None => Ok(Again::OnEvent),
-    }
+    };
+    tell_failure(context, Some(service), "FailedToUpdateEndpoint", "Error updating Endpoints", &written);
+    written
 }
 
 /// The first failure, after all was tried. A namespace that is going needs no endpoints.
