@@ -195,6 +195,42 @@ fn secrets_take_text_and_immutable_things_stay() {
 }
 
 #[test]
+fn events_and_leases_are_checked_and_printed() {
+    let event = json!({"metadata": {"name": "e", "namespace": "default"}, "type": "Normal", "reason": "Pulled",
+        "message": "Image is there\n", "involvedObject": {"kind": "Pod", "name": "web", "namespace": "default"},
+        "source": {"component": "kubelet", "host": "node1"}, "count": 3,
+        "firstTimestamp": "2026-11-21T11:58:00Z", "lastTimestamp": "2026-11-21T11:59:50Z"});
+    let made = create("Event", event.clone()).unwrap();
+    let now = "2026-11-21T12:00:00Z".parse().unwrap();
+    assert_eq!(
+        kind("Event").row(&made, now),
+        [
+            json!("10s"),
+            json!("Normal"),
+            json!("Pulled"),
+            json!("pod/web"),
+            json!(""),
+            json!("kubelet, node1"),
+            json!("Image is there"),
+            json!("2m"),
+            json!(3),
+            json!("e")
+        ]
+    );
+    let elsewhere = with(event, "/involvedObject/namespace", json!("other"));
+    assert_eq!(
+        refusal(create("Event", elsewhere)),
+        "involvedObject.namespace: Invalid value: \"other\": does not match event.namespace"
+    );
+    let lease = json!({"metadata": {"name": "node1"}, "spec": {"holderIdentity": "node1", "leaseDurationSeconds": 40}});
+    assert_eq!(kind("Lease").row(&create("Lease", lease.clone()).unwrap(), now)[1], "node1");
+    assert_eq!(
+        refusal(create("Lease", with(lease, "/spec/leaseDurationSeconds", json!(0)))),
+        "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"
+    );
+}
+
+#[test]
 fn fields_that_selectors_may_name() {
     let pod = with(pod(), "/spec/nodeName", json!("node1"));
     assert_eq!(kind("Pod").selectable(&pod, "spec.nodeName").as_deref(), Some("node1"));
