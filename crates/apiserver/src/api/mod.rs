@@ -103,18 +103,27 @@ impl Api {
         let route = route.ok_or_else(Status::unknown_path)?;
         tracing::debug!(user = identity.user, groups = ?identity.groups, method = %head.method, uri = %head.uri);
         let query = Query::parse(head.uri.query().unwrap_or_default());
-        let work = async {
-            let body = read_body(body).await?;
+        let api = Arc::clone(self);
+        let reading = head.method == Method::GET;
+        let work = async move {
+            let body = tokio::time::timeout(REQUEST_TIMEOUT, read_body(body)).await.map_err(|_| too_slow())??;
             let call = Call { method: head.method, headers: head.headers, query, body };
             match route {
-                Route::Objects(target) => self.objects(target, call).await,
+                Route::Objects(target) => api.objects(target, call).await,
                 other => documents(&other, &call),
             }
         };
         // A watch or a log is open for as long as it likes: only the time to its first byte is bounded here.
-        tokio::time::timeout(REQUEST_TIMEOUT, work)
-            .await
-            .unwrap_or_else(|_| Err(Status::timeout("the request was not done within 60 s")))
+        let bounded = if reading {
+            tokio::time::timeout(REQUEST_TIMEOUT, work).await
+        } else {
+            // A change goes on when its caller hangs up: what is allocated for an object and the object that is stored
+            // must stay together, and hyper drops this future with the connection.
+            let finished = tokio::spawn(work);
+            let outcome = tokio::time::timeout(REQUEST_TIMEOUT, finished).await;
+            outcome.map(|joined| joined.unwrap_or_else(|error| Err(Status::internal(error))))
+        };
+        bounded.unwrap_or_else(|_| Err(too_slow()))
     }
 
     async fn objects(self: &Arc<Self>, target: Target, call: Call) -> Result<Answer, Status> {
@@ -156,6 +165,10 @@ impl Api {
         }
         Ok(())
     }
+}
+
+fn too_slow() -> Status {
+    Status::timeout("the request was not done within 60 s")
 }
 
 /// What anybody may see.

@@ -7,13 +7,17 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use portolan_apiserver::pki::{Credentials, Pki, der};
 
 use crate::fixture::{PATIENCE, Server};
 
-/// One request over a connection of its own; the answer as text. `None` when the connection is refused.
-async fn exchange(server: &Server, credentials: Option<&Credentials>, request: &[u8]) -> Option<String> {
+/// A connection; an error when the server refuses the credentials at once.
+async fn connect(
+    server: &Server,
+    credentials: Option<&Credentials>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(der(server.pki.authority()).unwrap()).unwrap();
     let builder = ClientConfig::builder().with_root_certificates(roots);
@@ -23,11 +27,17 @@ async fn exchange(server: &Server, credentials: Option<&Credentials>, request: &
             .unwrap(),
         None => builder.with_no_client_auth(),
     };
-    let stream = TcpStream::connect(server.address).await.unwrap();
-    let name = ServerName::IpAddress(server.address.ip().into());
+    let stream = TcpStream::connect(server.address).await?;
+    TlsConnector::from(Arc::new(config))
+        .connect(ServerName::IpAddress(server.address.ip().into()), stream)
+        .await
+}
+
+/// One request over a connection of its own; the answer as text. `None` when the connection is refused.
+async fn exchange(server: &Server, credentials: Option<&Credentials>, request: &[u8]) -> Option<String> {
     let mut answer = Vec::new();
     let work = async {
-        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let mut stream = connect(server, credentials).await?;
         stream.write_all(request).await?;
         stream.read_to_end(&mut answer).await
     };
@@ -101,4 +111,41 @@ async fn bad_requests_are_answered() {
         let answer = answer.unwrap_or_else(|| panic!("no answer to {line}"));
         assert_eq!(code(&answer), expected, "{line}\n{answer}");
     }
+}
+
+/// A caller that hangs up in the middle leaves either nothing, or an object whose address is taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_keeps_its_address_whenever_the_caller_hangs_up() {
+    let server = Server::start().await;
+    let admin = server.pki.client("admin", "kubernetes-admin", &["system:masters"]).unwrap();
+    let post = |name: &str, number: usize| {
+        let body = format!(
+            r#"{{"metadata":{{"name":"{name}{number}"}},"spec":{{"clusterIP":"10.96.7.{number}","ports":[{{"port":80}}]}}}}"#
+        );
+        let path = "/api/v1/namespaces/default/services";
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            .into_bytes()
+    };
+    for number in 0..60 {
+        let mut stream = connect(&server, Some(&admin)).await.unwrap();
+        stream.write_all(&post("a", number)).await.unwrap();
+        // Some connections end before the server has read the request, some while it is at work.
+        for _ in 0..number % 6 {
+            tokio::task::yield_now().await;
+        }
+        drop(stream);
+    }
+    let mut second = String::new();
+    for number in 0..60 {
+        let mut request = post("b", number);
+        let head = b"Connection: close\r\n";
+        let at = request.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 2;
+        request.splice(at..at, head.iter().copied());
+        second.push_str(&exchange(&server, Some(&admin), &request).await.unwrap());
+    }
+    let listed = server.kubectl("get services -o jsonpath={.items[*].spec.clusterIP}").await;
+    let addresses: Vec<&str> = listed.split_whitespace().collect();
+    let distinct: std::collections::BTreeSet<&str> = addresses.iter().copied().collect();
+    assert_eq!(addresses.len(), distinct.len(), "{listed}");
+    assert!(second.contains("already allocated"), "some of the first 60 were stored");
 }
