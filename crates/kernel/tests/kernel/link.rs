@@ -101,8 +101,13 @@ fn every_change_by_others_is_seen_and_put_back() {
         "route add 10.10.0.0/16 via 10.7.0.4 proto 112",
         "link set cbr0 down",
         "link delete pod2",
+        "link delete cbr0",
+        "link delete cbr0;link add cbr0 type ifb",
+        "address add 10.9.9.9/24 dev cbr0;address delete 10.7.0.1/24 dev cbr0",
     ] {
-        ip(&node, spoil);
+        for command in spoil.split(';') {
+            ip(&node, command);
+        }
         let repair = diff(&links.observe().unwrap(), &wanted, &ours());
         assert!(!repair.is_empty(), "{spoil} was not seen");
         links.commit(&repair).unwrap();

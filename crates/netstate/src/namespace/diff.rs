@@ -92,17 +92,32 @@ pub fn diff(observed: &NetworkState, desired: &NetworkState, ours: &Ownership) -
     }
     let (bridges, others): (Vec<&Link>, Vec<&Link>) =
         desired.links.values().partition(|link| link.kind == LinkKind::Bridge);
+    let mut losses = Losses::default();
     for wanted in bridges.into_iter().chain(others) {
-        diff_link(observed.links.get(&wanted.name), wanted, &mut operations);
+        let found = observed.links.get(&wanted.name);
+        diff_link(found, wanted, &mut losses, &mut operations);
     }
     let (on_link, through_gateway): (Vec<&Route>, Vec<&Route>) =
         desired.routes.values().partition(|route| route.gateway.is_none());
     for wanted in on_link.into_iter().chain(through_gateway) {
-        if !observed.routes.get(&wanted.key).is_some_and(|found| route_satisfies(found, wanted)) {
+        let stays = observed.routes.get(&wanted.key).is_some_and(|found| {
+            let is_lost = found.device.as_ref().is_some_and(|device| losses.routes_of.contains(device));
+            !is_lost && route_satisfies(found, wanted)
+        });
+        if !stays {
             operations.push(LinkOp::ReplaceRoute(wanted.clone()));
         }
     }
     operations
+}
+
+/// What goes on the way, whatever was observed of it.
+#[derive(Default)]
+struct Losses {
+    /// Bridges made anew, whose ports are unplugged.
+    ports_of: BTreeSet<LinkName>,
+    /// Links made anew or for a moment without an address: the kernel removes their routes (`fib_disable_ip`).
+    routes_of: BTreeSet<LinkName>,
 }
 
 fn route_satisfies(found: &Route, wanted: &Route) -> bool {
@@ -111,38 +126,43 @@ fn route_satisfies(found: &Route, wanted: &Route) -> bool {
         && (wanted.device.is_none() || found.device == wanted.device)
 }
 
-fn diff_link(observed: Option<&Link>, wanted: &Link, operations: &mut Vec<LinkOp>) {
-    let kept = observed.filter(|found| found.kind.is_same(&wanted.kind));
-    let created;
-    let from = match kept {
-        Some(found) => found,
-        None => {
-            if observed.is_some() {
-                operations.push(LinkOp::DeleteLink(wanted.name.clone()));
-            }
-            if can_be_created(&wanted.kind) {
-                operations.push(LinkOp::CreateLink(Link {
-                    addresses: BTreeSet::new(),
-                    hairpin: false,
-                    ..wanted.clone()
-                }));
-                created = Link { hairpin: false, addresses: BTreeSet::new(), ..wanted.clone() };
-            } else {
-                // Somebody else makes it; the operations below fail with its name when it is not there.
-                created = Link { up: false, ..Link::new(wanted.name.clone(), wanted.kind.clone()) };
-            }
-            &created
-        }
+fn diff_link(observed: Option<&Link>, wanted: &Link, losses: &mut Losses, operations: &mut Vec<LinkOp>) {
+    let mut from = match observed {
+        Some(found) if found.kind.is_same(&wanted.kind) => found.clone(),
+        _ => create(observed, wanted, losses, operations),
     };
-    diff_settings(from, wanted, operations);
+    let was_plugged = observed.is_some_and(|found| found.kind.is_same(&wanted.kind));
+    if was_plugged && from.master.as_ref().is_some_and(|master| losses.ports_of.contains(master)) {
+        from.master = None;
+    }
+    diff_settings(&from, wanted, operations);
     for address in from.addresses.difference(&wanted.addresses) {
         if !is_kernels_own(address.addr()) {
             operations.push(LinkOp::DeleteAddress { link: wanted.name.clone(), address: *address });
         }
     }
+    if !from.addresses.is_empty() && from.addresses.is_disjoint(&wanted.addresses) {
+        losses.routes_of.insert(wanted.name.clone());
+    }
     for address in wanted.addresses.difference(&from.addresses) {
         operations.push(LinkOp::AddAddress { link: wanted.name.clone(), address: *address });
     }
+}
+
+/// Creates a link, in the place of one of another kind if there is one. What it is like then.
+fn create(observed: Option<&Link>, wanted: &Link, losses: &mut Losses, operations: &mut Vec<LinkOp>) -> Link {
+    if observed.is_some() {
+        operations.push(LinkOp::DeleteLink(wanted.name.clone()));
+        losses.ports_of.insert(wanted.name.clone());
+        losses.routes_of.insert(wanted.name.clone());
+    }
+    if can_be_created(&wanted.kind) {
+        let plain = Link { addresses: BTreeSet::new(), hairpin: false, ..wanted.clone() };
+        operations.push(LinkOp::CreateLink(plain.clone()));
+        return plain;
+    }
+    // Somebody else makes it; the operations that follow fail with its name when it is not there.
+    Link { up: false, ..Link::new(wanted.name.clone(), wanted.kind.clone()) }
 }
 
 fn diff_settings(from: &Link, wanted: &Link, operations: &mut Vec<LinkOp>) {

@@ -13,11 +13,13 @@ const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
 const ENODEV: i32 = 19;
 const EADDRNOTAVAIL: i32 = 99;
+const ENETDOWN: i32 = 100;
 const ENETUNREACH: i32 = 101;
 
 /// Links in memory: one world of namespaces, seen from one of them. Clones share the world.
 ///
-/// A veth's peer appears in its namespace, down, and both ends go together; routes go with their link; what the kernel would
+/// A veth's peer appears in its namespace, down, and both ends go together; routes go with their link, its last
+/// address and when it goes down; what the kernel would
 /// refuse is refused with its error number.
 #[derive(Debug, Clone)]
 pub struct FakeLinks {
@@ -132,7 +134,13 @@ impl World {
                 port.hairpin = false;
                 Ok(())
             }
-            LinkOp::SetUp { link, up } => self.link(here, operation, link).map(|l| l.up = *up),
+            LinkOp::SetUp { link, up } => {
+                self.link(here, operation, link)?.up = *up;
+                if !up {
+                    self.flush_routes(here, link);
+                }
+                Ok(())
+            }
             LinkOp::SetMtu { link, mtu } => self.link(here, operation, link).map(|l| l.mtu = Some(*mtu)),
             LinkOp::SetMac { link, mac } => self.link(here, operation, link).map(|l| l.mac = Some(*mac)),
             LinkOp::SetHairpin { link, hairpin } => {
@@ -150,8 +158,12 @@ impl World {
                 Ok(())
             }
             LinkOp::DeleteAddress { link, address } => {
-                if !self.link(here, operation, link)?.addresses.remove(address) {
+                let addresses = &mut self.link(here, operation, link)?.addresses;
+                if !addresses.remove(address) {
                     return Err(refused(operation, EADDRNOTAVAIL));
+                }
+                if addresses.is_empty() {
+                    self.flush_routes(here, link);
                 }
                 Ok(())
             }
@@ -227,9 +239,9 @@ impl World {
     }
 
     fn remove_link(&mut self, namespace: &NamespacePath, name: &LinkName) {
+        self.flush_routes(namespace, name);
         if let Some(state) = self.namespaces.get_mut(namespace) {
             state.links.remove(name);
-            state.routes.retain(|_, route| route.device.as_ref() != Some(name));
             for port in state.links.values_mut().filter(|port| port.master.as_ref() == Some(name)) {
                 port.master = None;
                 port.hairpin = false;
@@ -238,6 +250,12 @@ impl World {
         if let Some((there, far)) = self.peers.remove(&(namespace.clone(), name.clone())) {
             self.peers.remove(&(there.clone(), far.clone()));
             self.remove_link(&there, &far);
+        }
+    }
+
+    fn flush_routes(&mut self, namespace: &NamespacePath, link: &LinkName) {
+        if let Some(state) = self.namespaces.get_mut(namespace) {
+            state.routes.retain(|_, route| route.device.as_ref() != Some(link));
         }
     }
 
@@ -265,7 +283,9 @@ impl World {
             route.device.get_or_insert(device);
         }
         if let Some(device) = route.device.clone() {
-            self.link(here, operation, &device)?;
+            if !self.link(here, operation, &device)?.up {
+                return Err(refused(operation, ENETDOWN));
+            }
         }
         self.state(here)?.insert_route(route);
         Ok(())

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
+use proptest::prelude::*;
 
 use super::{FakeLinks, LinkOp, LinkPort, NamespacePorts, NetworkState, Ownership, diff};
 use crate::link::{Link, LinkKind, LinkName, MacAddress, NamespacePath, VethPeer};
@@ -105,8 +106,8 @@ fn every_changed_setting_is_put_back_by_one_operation() {
         LinkOp::SetUp { link: name("pod2"), up: false },
         LinkOp::SetMtu { link: name("pod2"), mtu: 1500 },
         LinkOp::SetHairpin { link: name("pod2"), hairpin: false },
-        LinkOp::DeleteAddress { link: name("cbr0"), address: net("10.244.1.1/24") },
         LinkOp::AddAddress { link: name("cbr0"), address: net("10.9.9.9/24") },
+        LinkOp::DeleteRoute(Route::via(net("172.16.0.0/16"), IpAddr::from([10, 244, 1, 2]))),
     ];
     for operation in spoiled {
         fake.commit(std::slice::from_ref(&operation)).unwrap();
@@ -114,6 +115,29 @@ fn every_changed_setting_is_put_back_by_one_operation() {
         assert_eq!(repair.len(), 1, "{operation} is repaired by {repair:?}");
         fake.commit(&repair).unwrap();
     }
+    assert_eq!(diff(&fake.observe().unwrap(), &desired(), &ours()), Vec::new());
+}
+
+#[test]
+fn routes_that_go_with_an_address_are_put_back() {
+    let fake = world();
+    fake.commit(&diff(&fake.observe().unwrap(), &desired(), &ours())).unwrap();
+    fake.commit(&[
+        LinkOp::AddAddress { link: name("cbr0"), address: net("10.9.9.9/24") },
+        LinkOp::DeleteAddress { link: name("cbr0"), address: net("10.244.1.1/24") },
+    ])
+    .unwrap();
+    let repair = diff(&fake.observe().unwrap(), &desired(), &ours());
+    let text: Vec<String> = repair.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        text,
+        [
+            "ip address delete 10.9.9.9/24 dev cbr0",
+            "ip address add 10.244.1.1/24 dev cbr0",
+            "ip route replace 172.16.0.0/16 via 10.244.1.2 proto 112",
+        ]
+    );
+    fake.commit(&repair).unwrap();
     assert_eq!(diff(&fake.observe().unwrap(), &desired(), &ours()), Vec::new());
 }
 
@@ -193,4 +217,73 @@ fn link_names_are_checked() {
         assert!(LinkName::parse(bad).is_err(), "{bad:?}");
     }
     assert_eq!(LinkName::parse("fifteen-bytes-x").unwrap().as_str().len(), 15);
+}
+
+/// One of `pod0` to `pod3`: absent, a bridge, or a veth that may be plugged into `br0` or `br1`.
+fn link(number: usize) -> impl Strategy<Value = Option<Link>> {
+    let settings = (any::<bool>(), 0..4_usize, any::<bool>(), prop::bool::weighted(0.2));
+    let addresses = prop::collection::btree_set(0..4_u8, 0..3);
+    (0..4_u8, settings, addresses).prop_map(move |(kind, (is_up, master, hairpin, has_mtu), addresses)| {
+        let peer = VethPeer { name: LinkName::eth0(), namespace: Some(other_pod(number)), mac: None };
+        let mut link = match kind {
+            0 => return None,
+            1 => Link::new(name(&format!("pod{number}")), LinkKind::Bridge),
+            _ => Link::new(name(&format!("pod{number}")), LinkKind::Veth { peer: Some(peer) }),
+        };
+        if kind != 1 && master < 2 {
+            link = link.with_master(name(&format!("br{master}")), hairpin);
+        }
+        link.up = is_up;
+        link.mtu = has_mtu.then_some(1400);
+        link.addresses = addresses.into_iter().map(|last| net(&format!("10.{number}.0.{last}/24"))).collect();
+        Some(link)
+    })
+}
+
+fn other_pod(number: usize) -> NamespacePath {
+    NamespacePath::new(format!("/run/netns/pod{number}"))
+}
+
+/// Two bridges that may turn out to be something else, four links, and routes on those that are there.
+fn state() -> impl Strategy<Value = NetworkState> {
+    let links = (link(0), link(1), link(2), link(3));
+    (links, prop::collection::vec((0..4_u8, 0..4_u8), 0..5)).prop_map(|((a, b, c, d), routes)| {
+        let mut state = NetworkState::default();
+        for bridge in ["br0", "br1"] {
+            state.insert_link(Link::new(name(bridge), LinkKind::Bridge));
+        }
+        for link in [a, b, c, d].into_iter().flatten() {
+            state.insert_link(link);
+        }
+        for (destination, device) in routes {
+            let device = name(&format!("pod{device}"));
+            if state.links.get(&device).is_some_and(|link| link.up) {
+                state.insert_route(Route::on_link(net(&format!("192.168.{destination}.0/24")), device));
+            }
+        }
+        state
+    })
+}
+
+proptest! {
+    /// From whatever to whatever: the operations are accepted, and after them there is nothing left to do.
+    #[test]
+    fn any_state_leads_to_any_other(states in prop::collection::vec(state(), 1..5), makes_bridges_anew: bool) {
+        let fake = FakeLinks::new(here());
+        for number in 0..4 {
+            fake.add_namespace(other_pod(number));
+        }
+        for wanted in states {
+            if makes_bridges_anew {
+                // Somebody put something else where a bridge of ours was, with our ports still about.
+                let _ = fake.commit(&[LinkOp::DeleteLink(name("br0"))]);
+                let other = Link::new(name("br0"), LinkKind::Other("dummy".to_owned()));
+                fake.commit(&[LinkOp::CreateLink(other)]).unwrap();
+            }
+            let operations = diff(&fake.observe().unwrap(), &wanted, &ours());
+            fake.commit(&operations).unwrap();
+            let rest = diff(&fake.observe().unwrap(), &wanted, &ours());
+            prop_assert!(rest.is_empty(), "{:?} after {:?}", rest, operations);
+        }
+    }
 }
