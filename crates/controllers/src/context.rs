@@ -279,8 +279,11 @@ impl Context {
             },
             Err(source) => {
                 let error = api_error::<K>("delete", &key, source);
-                // A conflict means that the name belongs to another object now.
-                if !error.is_not_found() && !error.is_conflict() {
+                // A conflict means that the name belongs to another object now, or that this one changed just then.
+                let gone = error.is_not_found()
+                    || error.is_conflict()
+                        && self.read::<K>(&key).await?.is_none_or(|found| uid(found.meta()) != id);
+                if !gone {
                     return Err(error);
                 }
                 K::store(&self.stores).delete_written(&key, id);

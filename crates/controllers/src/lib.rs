@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Every controller is a module with a pure `plan` and a small driver. Nothing is decided before every store is in
-//! sync. The answer to each write goes into the store at once ([`store`]), so a plan never works on a state that is older
+//! sync. The answer to each write goes into the store at once (see `store.rs`), so a plan never works on a state that is older
 //! than the controllers' own last write: a slow watch cannot make a ReplicaSet create too many pods.
 
 mod config;

@@ -114,8 +114,7 @@ pub(crate) fn pod_ready_since(pod: &Pod) -> Option<Timestamp> {
     condition.last_transition_time.as_ref().map(|time| time.0)
 }
 
-/// Whether a pod counts as available: ready for at least `min_ready_seconds`. When it is ready but not yet for long
-/// enough, the error says how much longer it takes.
+/// Whether a pod counts as available: ready for at least `min_ready_seconds`, and if not yet, how much longer it takes.
 pub(crate) fn pod_availability(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Availability {
     if !pod_is_ready(pod) {
         return Availability::NotReady;

@@ -216,7 +216,7 @@ async fn delete(context: &Context, item: &Item, foreground: bool) -> Result<(), 
         Ok(_) => Ok(()),
         Err(source) => {
             let error = failed("delete", item, source);
-            if error.is_not_found() || error.is_conflict() { Ok(()) } else { Err(error) }
+            if error.is_not_found() { Ok(()) } else { Err(error) }
         }
     }
 }
