@@ -1,5 +1,5 @@
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::{EndpointSlice, Node, NodeName, Service, ServiceKey, SliceKey};
 
@@ -88,7 +88,8 @@ impl Changes {
 #[derive(Debug, Default)]
 pub struct Index {
     services: BTreeMap<ServiceKey, Service>,
-    slices: BTreeMap<ServiceKey, BTreeMap<Arc<str>, EndpointSlice>>,
+    /// In order of their names. Nearly every service has one slice, for which a map would be wasteful.
+    slices: BTreeMap<ServiceKey, Vec<EndpointSlice>>,
     /// Which service a slice was filed under, to find it when it is deleted or relabelled.
     owners: BTreeMap<SliceKey, ServiceKey>,
     nodes: BTreeMap<NodeName, Node>,
@@ -181,7 +182,8 @@ impl Index {
         }
     }
 
-    fn apply_slice(&mut self, slice: EndpointSlice) {
+    fn apply_slice(&mut self, mut slice: EndpointSlice) {
+        slice.endpoints.shrink_to_fit();
         let owner = self.owners.get(&slice.key);
         if owner.is_some() && owner != slice.service.as_ref() {
             self.remove_slice(&slice.key.clone());
@@ -189,12 +191,21 @@ impl Index {
         let Some(service) = slice.service.clone() else {
             return;
         };
-        let siblings = self.slices.entry(service.clone()).or_default();
-        if siblings.get(&slice.key.name) == Some(&slice) {
-            return;
+        let key = slice.key.clone();
+        match self.slices.entry(service.clone()) {
+            Entry::Vacant(nobody) => {
+                nobody.insert(vec![slice]);
+            }
+            Entry::Occupied(mut siblings) => {
+                let siblings = siblings.get_mut();
+                match siblings.binary_search_by(|sibling| sibling.key.name.cmp(&slice.key.name)) {
+                    Ok(place) if siblings[place] == slice => return,
+                    Ok(place) => siblings[place] = slice,
+                    Err(place) => siblings.insert(place, slice),
+                }
+            }
         }
-        self.owners.insert(slice.key.clone(), service.clone());
-        siblings.insert(slice.key.name.clone(), slice);
+        self.owners.insert(key, service.clone());
         self.dirty.insert(service);
     }
 
@@ -203,7 +214,7 @@ impl Index {
             return;
         };
         if let Some(siblings) = self.slices.get_mut(&service) {
-            siblings.remove(&key.name);
+            siblings.retain(|sibling| sibling.key.name != key.name);
             if siblings.is_empty() {
                 self.slices.remove(&service);
             }
@@ -239,7 +250,7 @@ impl<'a> Snapshot<'a> {
 
     /// The EndpointSlices of one service, in order of their names.
     pub fn slices(&self, key: &ServiceKey) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
-        self.index.slices.get(key).into_iter().flat_map(BTreeMap::values)
+        self.index.slices.get(key).into_iter().flatten()
     }
 
     /// One node, if it is known.

@@ -1,5 +1,6 @@
 //! What was planned for every service, kept so that one change is compared with what it replaces only.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -128,9 +129,16 @@ impl Books {
         self.addresses.more(plan.address);
         plan.local.iter().for_each(|address| self.local.more(*address));
         for (door, _) in &plan.doors {
-            let claims = self.claims.entry(*door).or_default();
-            if let Err(place) = claims.binary_search(&key) {
-                claims.insert(place, key.clone());
+            match self.claims.entry(*door) {
+                Entry::Vacant(door) => {
+                    // Room for one, which nearly all doors need.
+                    door.insert(vec![key.clone()]);
+                }
+                Entry::Occupied(mut claims) => {
+                    if let Err(place) = claims.get().binary_search(&key) {
+                        claims.get_mut().insert(place, key.clone());
+                    }
+                }
             }
         }
         self.services.insert(key, plan);

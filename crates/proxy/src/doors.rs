@@ -85,13 +85,16 @@ pub(crate) fn plan_service(
         let serving = serving_endpoints(port, family, snapshot.slices(key), node);
         plan.local.extend(serving.endpoints.iter().filter(|one| one.local).map(|one| one.at.address));
         let wanted: Vec<EndpointAddress> = serving.endpoints.iter().map(|one| one.at).collect();
-        let protocol = port.protocol;
+        let (protocol, affinity) = (port.protocol, affinity(service));
+        // Each door by its own past: another service may have held one of them, but hardly both.
+        let behind = |door: &Door| Behind { slots: assign_slots(&slots_before(door), &wanted), affinity };
         let cluster = Door::Cluster { address, protocol, port: port.port };
-        let slots = assign_slots(&slots_before(&cluster), &wanted);
-        let behind = Arc::new(Behind { slots, affinity: affinity(service) });
-        plan.doors.push((cluster, behind.clone()));
-        if let Some(port) = port.node_port {
-            plan.doors.push((Door::Node { protocol, port }, behind));
+        let behind_cluster = Arc::new(behind(&cluster));
+        plan.doors.push((cluster, behind_cluster.clone()));
+        if let Some(node) = port.node_port.map(|port| Door::Node { protocol, port }) {
+            let behind_node = behind(&node);
+            let same = behind_node == *behind_cluster;
+            plan.doors.push((node, if same { behind_cluster } else { Arc::new(behind_node) }));
         }
     }
     Some(plan)

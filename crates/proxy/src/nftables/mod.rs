@@ -23,6 +23,8 @@
 //! deletion of the table.
 
 mod affinity;
+#[cfg(test)]
+mod behaviour;
 mod driver;
 mod layout;
 mod plan;

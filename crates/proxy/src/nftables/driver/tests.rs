@@ -1,1 +1,362 @@
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+use model::{Index, Object, ObjectKey, Port, Protocol, SessionAffinity, SliceKey};
+use netstate::conntrack::{Connection, FakeConntrack, Flow};
+use netstate::nft::{Chain, Data, Element, FakeNft, L4Protocol, Name, Ruleset, Value};
+use proptest::prelude::*;
+
+use super::*;
+use crate::sample::{Cluster, service, slice};
+
+/// A node's proxy beside the kernel it writes to and the cluster it follows.
+struct Rig {
+    nft: FakeNft,
+    conntrack: FakeConntrack,
+    proxy: NftablesProxy<FakeNft, FakeConntrack>,
+    index: Index,
+}
+
+impl Rig {
+    fn new(cluster: &Cluster) -> Self {
+        let (nft, conntrack) = (FakeNft::new(), FakeConntrack::new());
+        let proxy = NftablesProxy::new(context(), nft.clone(), conntrack.clone());
+        Self { nft, conntrack, proxy, index: cluster.index() }
+    }
+
+    fn try_sync(&mut self) -> Result<SyncReport, SyncError> {
+        let changes = Changes::Services(self.index.take_dirty());
+        self.proxy.sync(&self.index.snapshot().unwrap(), &changes)
+    }
+
+    fn sync(&mut self) -> SyncReport {
+        self.try_sync().unwrap()
+    }
+
+    fn apply(&mut self, cluster: &Cluster) -> SyncReport {
+        cluster.objects.iter().cloned().for_each(|object| self.index.apply(object));
+        self.sync()
+    }
+
+    /// The same kernel, and a proxy that knows nothing of it.
+    fn restart(&mut self) -> SyncReport {
+        self.proxy = NftablesProxy::new(context(), self.nft.clone(), self.conntrack.clone());
+        self.sync()
+    }
+
+    fn table(&self) -> Ruleset {
+        self.nft.table(&TABLE).unwrap()
+    }
+}
+
+fn context() -> NodeContext {
+    NodeContext { node: "node1".into(), pod_range: Some("10.244.0.0/16".parse().unwrap()) }
+}
+
+fn httpd() -> Cluster {
+    Cluster::new()
+        .service("httpd-svc", "10.96.203.6", |service| {
+            service.ports[0].node_port = Port::try_from(30_000).ok()
+        })
+        .endpoints("httpd-svc", &["10.244.1.28", "10.244.1.29", "10.244.2.22"])
+}
+
+/// A table with the endpoints behind each door in order, since slots carry no meaning.
+fn meaning(mut ruleset: Ruleset) -> (Ruleset, BTreeMap<Door, Vec<EndpointAddress>>) {
+    let mut slots = plan::observed_slots(&ruleset);
+    slots.values_mut().for_each(|endpoints| endpoints.sort());
+    for set in [layout::ENDPOINTS, layout::NODE_ENDPOINTS] {
+        ruleset.sets.get_mut(&set).unwrap().elements.clear();
+    }
+    (ruleset, slots)
+}
+
+#[test]
+fn a_second_sync_sends_nothing() {
+    let mut rig = Rig::new(&httpd());
+    assert!(rig.sync().changes > 0);
+    assert_eq!(rig.nft.commits().len(), 1, "the first sync is one transaction");
+
+    assert_eq!(rig.sync(), SyncReport::default());
+    assert_eq!(rig.restart(), SyncReport::default());
+    assert_eq!((rig.nft.commits().len(), rig.nft.observations()), (1, 2));
+}
+
+#[test]
+fn a_replaced_endpoint_is_a_few_elements() {
+    let mut rig = Rig::new(&httpd());
+    rig.sync();
+    let change = Cluster::new().endpoints("httpd-svc", &["10.244.1.28", "10.244.1.30", "10.244.2.22"]);
+    let report = rig.apply(&change);
+    // One slot behind each of the two doors and one local endpoint, each deleted and added.
+    assert_eq!(report.changes, 6);
+    assert_eq!(rig.nft.observations(), 1, "the kernel is not read again");
+}
+
+#[test]
+fn a_restart_keeps_endpoints_in_their_slots() {
+    let mut rig = Rig::new(&httpd());
+    rig.sync();
+    rig.apply(&Cluster::new().endpoints("httpd-svc", &["10.244.1.30", "10.244.1.29", "10.244.2.22"]));
+    let table = rig.table();
+    assert_eq!(rig.restart(), SyncReport::default());
+    assert_eq!(rig.table(), table);
+}
+
+#[test]
+fn a_restart_removes_exactly_our_orphans() {
+    let mut rig = Rig::new(&httpd());
+    rig.sync();
+    let wanted = rig.table();
+    let foreign = Ruleset::new(netstate::nft::Table::new(TABLE.family, Name::constant("other")));
+    rig.nft.put(foreign.clone());
+
+    let mut littered = wanted.clone();
+    littered.chains.insert(Name::constant("old-layout"), Chain::default());
+    let orphan = [Value::Address([10, 96, 0, 99].into()), Value::Protocol(L4Protocol::TCP), Value::Port(1)];
+    let refused = Data::Verdict(netstate::nft::Verdict::Goto(layout::REFUSE));
+    littered.sets.get_mut(&layout::SERVICES).unwrap().elements.insert(orphan.into(), refused);
+    rig.nft.put(littered);
+
+    assert_eq!(rig.restart().changes, 2);
+    assert_eq!(rig.table(), wanted);
+    assert_eq!(rig.nft.table(&foreign.table), Some(foreign));
+}
+
+#[test]
+fn cleanup_leaves_nothing_and_may_be_repeated() {
+    let mut rig = Rig::new(&httpd());
+    rig.sync();
+    rig.proxy.cleanup().unwrap();
+    assert_eq!(rig.nft.table(&TABLE), None);
+    rig.proxy.cleanup().unwrap();
+    assert!(rig.sync().changes > 0, "and everything can be written again");
+}
+
+#[test]
+fn after_an_error_the_kernel_is_looked_at_again() {
+    let mut rig = Rig::new(&httpd());
+    rig.sync();
+    rig.nft.fail_next_commit(16);
+    for object in Cluster::new().endpoints("httpd-svc", &["10.244.1.28"]).objects {
+        rig.index.apply(object);
+    }
+    let error = rig.try_sync().unwrap_err();
+    assert!(error.is_transient());
+    assert_eq!(rig.nft.observations(), 1);
+
+    // Nobody names the service any more, and yet it is brought in line.
+    assert!(rig.sync().changes > 0);
+    assert_eq!(rig.nft.observations(), 2);
+    assert_eq!(plan::observed_slots(&rig.table()).values().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[test]
+fn a_table_that_somebody_flushed_is_written_again() {
+    let mut rig = Rig::new(&httpd());
+    rig.sync();
+    let wanted = rig.table();
+    rig.nft.put(Ruleset::new(TABLE));
+    for object in Cluster::new().endpoints("httpd-svc", &["10.244.1.28"]).objects {
+        rig.index.apply(object);
+    }
+    rig.try_sync().unwrap_err();
+    rig.sync();
+    assert_eq!(rig.table().chains.get(&layout::REFUSE), wanted.chains.get(&layout::REFUSE));
+    assert_eq!(rig.restart(), SyncReport::default());
+}
+
+fn udp(cluster: Cluster, endpoints: &[&str]) -> Cluster {
+    let protocol = |service: &mut model::Service| {
+        service.ports[0].protocol = Protocol::Udp;
+        service.ports[0].port = Port::try_from(53).unwrap();
+        service.ports[0].node_port = Port::try_from(30_053).ok();
+    };
+    cluster.service("dns", "10.96.0.10", protocol).endpoints("dns", endpoints)
+}
+
+fn connection(to: &str, answered_by: &str) -> Connection {
+    let client: SocketAddr = "10.100.0.9:40000".parse().unwrap();
+    let (destination, source) = (to.parse().unwrap(), answered_by.parse().unwrap());
+    Connection {
+        protocol: L4Protocol::UDP,
+        original: Flow { source: client, destination },
+        reply: Flow { source, destination: client },
+    }
+}
+
+#[test]
+fn connections_of_vanished_udp_endpoints_are_forgotten() {
+    let both = ["10.244.1.2", "10.244.1.3"];
+    let mut rig = Rig::new(&udp(Cluster::new(), &both));
+    rig.sync();
+    let stays = [
+        connection("10.96.0.10:53", "10.244.1.3:80"),
+        connection("10.100.0.2:30053", "10.244.1.3:80"),
+        connection("192.0.2.7:53", "10.244.1.2:80"),
+    ];
+    let goes =
+        [connection("10.96.0.10:53", "10.244.1.2:80"), connection("10.100.0.2:30053", "10.244.1.2:80")];
+    stays.iter().chain(&goes).for_each(|connection| rig.conntrack.remember(*connection));
+
+    let report = rig.apply(&udp(Cluster::new(), &["10.244.1.3"]));
+    assert_eq!(report.connections, 2);
+    let mut left = stays.to_vec();
+    left.sort();
+    assert_eq!(rig.conntrack.connections(), left);
+}
+
+/// kubernetes issue 139628: with the last endpoint gone, connections to it stayed.
+#[test]
+fn connections_of_the_last_udp_endpoint_are_forgotten() {
+    let mut rig = Rig::new(&udp(Cluster::new(), &["10.244.1.2"]));
+    rig.sync();
+    rig.conntrack.remember(connection("10.96.0.10:53", "10.244.1.2:80"));
+    assert_eq!(rig.apply(&udp(Cluster::new(), &[])).connections, 1);
+}
+
+#[test]
+fn connections_made_before_there_was_an_endpoint_are_forgotten() {
+    let mut rig = Rig::new(&udp(Cluster::new(), &[]));
+    rig.sync();
+    rig.conntrack.remember(connection("10.96.0.10:53", "10.96.0.10:53"));
+    assert_eq!(rig.apply(&udp(Cluster::new(), &["10.244.1.2"])).connections, 1);
+}
+
+#[test]
+fn a_restart_forgets_connections_that_went_stale_meanwhile() {
+    let mut rig = Rig::new(&udp(Cluster::new(), &["10.244.1.2"]));
+    rig.sync();
+    let good = connection("10.96.0.10:53", "10.244.1.2:80");
+    let elsewhere = connection("192.0.2.7:30053", "192.0.2.7:30053");
+    let stale =
+        [connection("10.96.0.10:53", "10.244.1.9:80"), connection("10.100.0.2:30053", "10.244.1.9:80")];
+    stale.iter().chain([&good, &elsewhere]).for_each(|connection| rig.conntrack.remember(*connection));
+    assert_eq!(rig.restart().connections, 2);
+    assert_eq!(rig.conntrack.connections(), [good, elsewhere]);
+}
+
+#[test]
+fn clients_of_vanished_endpoints_are_forgotten() {
+    let sticky = |endpoints: &[&str]| {
+        let lasting = SessionAffinity::ClientAddress { timeout: Duration::from_secs(60) };
+        Cluster::new()
+            .service("web", "10.96.0.7", |service| service.affinity = lasting)
+            .endpoints("web", endpoints)
+    };
+    let mut rig = Rig::new(&sticky(&["10.244.1.2", "10.244.1.3"]));
+    rig.sync();
+    let client = |last: u8, endpoint: u8| {
+        let address = |text: [u8; 4]| Value::Address(IpAddr::from(text));
+        let key = [
+            address([10, 244, 2, last]),
+            address([10, 96, 0, 7]),
+            Value::Protocol(L4Protocol::TCP),
+            Value::Port(8080),
+        ];
+        Element::values(key, [address([10, 244, 1, endpoint]), Value::Port(80)])
+    };
+    let mut table = rig.table();
+    for element in [client(1, 2), client(2, 3)] {
+        table.sets.get_mut(&AFFINITY).unwrap().elements.insert(element.key, element.data);
+    }
+    rig.nft.put(table);
+
+    assert_eq!(rig.restart().affinities, 0, "clients outlive a restart");
+    assert_eq!(rig.apply(&sticky(&["10.244.1.3"])).affinities, 1);
+    assert_eq!(rig.table().sets[&AFFINITY].elements.keys().cloned().collect::<Vec<_>>(), [client(2, 3).key]);
+    assert_eq!(rig.apply(&sticky(&[])).affinities, 1);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Apply(Object),
+    Delete(ObjectKey),
+    Sync,
+    Restart,
+    Fail,
+}
+
+fn any_service() -> impl Strategy<Value = Object> {
+    let name = prop::sample::select(vec!["a", "b", "c"]);
+    let node_port = prop::option::of(30_000i64..30_002);
+    let seconds = prop::option::of(prop::sample::select(vec![10u64, 20]));
+    (name, 1u8..4, 80i64..82, node_port, seconds, any::<bool>()).prop_map(
+        |(name, last, port, node_port, seconds, udp)| {
+            Object::Service(service(name, &format!("10.96.0.{last}"), |service| {
+                service.ports[0].port = Port::try_from(port).unwrap();
+                service.ports[0].node_port = node_port.and_then(|number| Port::try_from(number).ok());
+                service.ports[0].protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+                if let Some(seconds) = seconds {
+                    service.affinity =
+                        SessionAffinity::ClientAddress { timeout: Duration::from_secs(seconds) };
+                }
+            }))
+        },
+    )
+}
+
+fn any_slice() -> impl Strategy<Value = Object> {
+    let name = prop::sample::select(vec!["a", "b", "c"]);
+    (name, prop::collection::btree_set((1u8..3, 1u8..5), 0..5)).prop_map(|(name, endpoints)| {
+        let addresses: Vec<String> =
+            endpoints.into_iter().map(|(node, last)| format!("10.244.{node}.{last}")).collect();
+        Object::EndpointSlice(slice(name, &addresses.iter().map(String::as_str).collect::<Vec<_>>()))
+    })
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => any_service().prop_map(Step::Apply),
+        4 => any_slice().prop_map(Step::Apply),
+        2 => any_service().prop_map(|object| Step::Delete(object.key())),
+        1 => prop::sample::select(vec!["a", "b", "c"])
+            .prop_map(|name| Step::Delete(ObjectKey::EndpointSlice(SliceKey::new("default", name)))),
+        4 => Just(Step::Sync),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Fail),
+    ]
+}
+
+proptest! {
+    /// Whatever happened before, in however many steps, with whatever failures and restarts between: the
+    /// kernel ends with what one first sync of the last state writes, services that claim each other's
+    /// addresses included. And then there is nothing more to do.
+    #[test]
+    fn small_steps_lead_where_one_big_one_does(steps in prop::collection::vec(any_step(), 0..40)) {
+        let mut rig = Rig::new(&Cluster::new());
+        let mut last = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Apply(object) => {
+                    last.insert(object.key(), object.clone());
+                    rig.index.apply(object);
+                }
+                Step::Delete(key) => {
+                    last.remove(&key);
+                    rig.index.delete(&key);
+                }
+                Step::Sync => {
+                    rig.sync();
+                }
+                Step::Restart => {
+                    rig.restart();
+                }
+                Step::Fail => {
+                    rig.nft.fail_next_commit(12);
+                    rig.proxy.cleanup().unwrap_err();
+                    rig.sync();
+                }
+            }
+        }
+        rig.sync();
+
+        let mut fresh = Rig::new(&Cluster { objects: last.into_values().rev().collect() });
+        fresh.sync();
+        prop_assert_eq!(meaning(rig.table()), meaning(fresh.table()));
+        let commits = rig.nft.commits().len();
+        prop_assert_eq!(rig.sync().changes, 0);
+        prop_assert_eq!(rig.restart().changes, 0);
+        prop_assert_eq!(rig.nft.commits().len(), commits);
+    }
+}
