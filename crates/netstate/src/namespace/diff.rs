@@ -141,8 +141,13 @@ fn diff_link(observed: Option<&Link>, wanted: &Link, losses: &mut Losses, operat
             operations.push(LinkOp::DeleteAddress { link: wanted.name.clone(), address: *address });
         }
     }
-    if !from.addresses.is_empty() && from.addresses.is_disjoint(&wanted.addresses) {
-        losses.routes_of.insert(wanted.name.clone());
+    // Each family by itself; what the kernel does for IPv4 is assumed for IPv6, too.
+    for is_ipv6 in [false, true] {
+        let of_family = |net: &&IpNet| net.addr().is_ipv6() == is_ipv6;
+        let mut had = from.addresses.iter().filter(of_family).peekable();
+        if had.peek().is_some() && !had.any(|address| wanted.addresses.contains(address)) {
+            losses.routes_of.insert(wanted.name.clone());
+        }
     }
     for address in wanted.addresses.difference(&from.addresses) {
         operations.push(LinkOp::AddAddress { link: wanted.name.clone(), address: *address });

@@ -18,8 +18,8 @@ const ENETUNREACH: i32 = 101;
 
 /// Links in memory: one world of namespaces, seen from one of them. Clones share the world.
 ///
-/// A veth's peer appears in its namespace, down, and both ends go together; routes go with their link, its last
-/// address and when it goes down; what the kernel would
+/// A veth's peer appears in its namespace, down, and both ends go together; routes go with their link, with its
+/// last address of their family, and when it goes down; what the kernel would
 /// refuse is refused with its error number.
 #[derive(Debug, Clone)]
 pub struct FakeLinks {
@@ -137,7 +137,7 @@ impl World {
             LinkOp::SetUp { link, up } => {
                 self.link(here, operation, link)?.up = *up;
                 if !up {
-                    self.flush_routes(here, link);
+                    self.flush_routes(here, link, |_| true);
                 }
                 Ok(())
             }
@@ -162,8 +162,9 @@ impl World {
                 if !addresses.remove(address) {
                     return Err(refused(operation, EADDRNOTAVAIL));
                 }
-                if addresses.is_empty() {
-                    self.flush_routes(here, link);
+                let is_ipv6 = address.addr().is_ipv6();
+                if !addresses.iter().any(|other| other.addr().is_ipv6() == is_ipv6) {
+                    self.flush_routes(here, link, |route| route.key.destination.addr().is_ipv6() == is_ipv6);
                 }
                 Ok(())
             }
@@ -239,7 +240,7 @@ impl World {
     }
 
     fn remove_link(&mut self, namespace: &NamespacePath, name: &LinkName) {
-        self.flush_routes(namespace, name);
+        self.flush_routes(namespace, name, |_| true);
         if let Some(state) = self.namespaces.get_mut(namespace) {
             state.links.remove(name);
             for port in state.links.values_mut().filter(|port| port.master.as_ref() == Some(name)) {
@@ -253,9 +254,14 @@ impl World {
         }
     }
 
-    fn flush_routes(&mut self, namespace: &NamespacePath, link: &LinkName) {
+    fn flush_routes(
+        &mut self,
+        namespace: &NamespacePath,
+        link: &LinkName,
+        is_flushed: impl Fn(&Route) -> bool,
+    ) {
         if let Some(state) = self.namespaces.get_mut(namespace) {
-            state.routes.retain(|_, route| route.device.as_ref() != Some(link));
+            state.routes.retain(|_, route| route.device.as_ref() != Some(link) || !is_flushed(route));
         }
     }
 
@@ -282,10 +288,10 @@ impl World {
             };
             route.device.get_or_insert(device);
         }
-        if let Some(device) = route.device.clone() {
-            if !self.link(here, operation, &device)?.up {
-                return Err(refused(operation, ENETDOWN));
-            }
+        if let Some(device) = &route.device
+            && !self.link(here, operation, device)?.up
+        {
+            return Err(refused(operation, ENETDOWN));
         }
         self.state(here)?.insert_route(route);
         Ok(())
