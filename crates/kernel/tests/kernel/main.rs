@@ -5,6 +5,7 @@ mod isolation;
 mod conntrack;
 mod nft;
 mod nft_commit;
+mod nft_traffic;
 mod link;
 mod netns;
 mod process;
