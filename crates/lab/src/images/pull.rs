@@ -1,9 +1,14 @@
 //! Fetching images from registries.
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, net::IpAddr, time::Duration};
 
 use futures::TryStreamExt;
-use oci_client::{Client, client::ClientConfig, errors::OciDistributionError, secrets::RegistryAuth};
+use oci_client::{
+    Client,
+    client::{ClientConfig, ClientProtocol},
+    errors::OciDistributionError,
+    secrets::RegistryAuth,
+};
 use serde::Deserialize;
 
 use super::{
@@ -24,6 +29,7 @@ const ACCEPTED: [&str; 4] = [MANIFEST_TYPE, INDEX_TYPE, DOCKER_MANIFEST_TYPE, DO
 impl Store {
     /// Fetches an image from its registry, without credentials, and records it under its name. Of an image for
     /// several platforms only this machine's part is fetched; blobs that the store has are not fetched again.
+    /// A registry on the own machine (`localhost:5000/app`) is asked without TLS.
     ///
     /// The process must have installed a rustls crypto provider.
     ///
@@ -31,13 +37,15 @@ impl Store {
     /// [`ImageError::Pull`] with the registry client's words when the registry cannot be reached or refuses
     /// ([`ImageError::is_not_found`] tells a missing image), [`ImageError::WrongDigest`] for damaged content.
     pub async fn pull(&self, reference: &Reference) -> Result<Image, ImageError> {
+        let named = reference.for_client()?;
         let config = ClientConfig {
+            protocol: protocol(named.resolve_registry()),
             connect_timeout: Some(CONNECT_TIMEOUT),
             read_timeout: Some(READ_TIMEOUT),
             ..ClientConfig::default()
         };
         let client = Client::try_from(config).map_err(|source| failed(reference, source))?;
-        Pull { store: self, client, reference, named: reference.for_client()? }.run().await
+        Pull { store: self, client, reference, named }.run().await
     }
 }
 
@@ -112,6 +120,13 @@ impl Pull<'_> {
         }
         writer.finish(what, Some(digest)).map(|_| ())
     }
+}
+
+/// TLS, but for a registry on this very machine, to which Docker speaks plain HTTP too.
+fn protocol(registry: &str) -> ClientProtocol {
+    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+    let is_loopback = host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if host == "localhost" || is_loopback { ClientProtocol::Http } else { ClientProtocol::Https }
 }
 
 /// What a registry's answer is: old registries give no media type inside an index.

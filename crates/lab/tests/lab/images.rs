@@ -6,10 +6,17 @@ use std::{
     process::Command,
 };
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::TokioIo;
 use portolan_lab::images::{Digest, ImageError, Reference, Store};
 use serde_json::json;
 
 use crate::containers::fixture::archives;
+
+const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 
 fn store() -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
@@ -177,6 +184,61 @@ fn many_may_write_at_once() {
     });
     assert_eq!(unpacked.len(), 1);
     assert_eq!(Store::open(&path).unwrap().list().unwrap().len(), 4);
+}
+
+/// Serves a layout as the registry `127.0.0.1:<port>` with the repository `app`: its tag `1` is an index that names
+/// the image beside one for another machine. Ends with the test's runtime. Returns the port.
+async fn registry(layout: Layout) -> u16 {
+    let ours = layout.descriptor.clone();
+    let mut foreign = layout.blob(b"{}", "manifest.v1+json");
+    foreign["platform"] = json!({ "os": "linux", "architecture": "s390x" });
+    let mut entry = ours;
+    entry["platform"] = json!({ "os": "linux", "architecture": machine() });
+    let index = json!({ "schemaVersion": 2, "manifests": [foreign, entry] }).to_string();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answer = move |path: &str| match path.rsplit('/').next().unwrap() {
+        "" => Some(Vec::new()),
+        "1" => Some(index.clone().into_bytes()),
+        digest => fs::read(layout.directory.join("blobs").join(digest.replace(':', "/"))).ok(),
+    };
+    tokio::spawn(async move {
+        let answer = &answer;
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = hyper::service::service_fn(async |request: Request<Incoming>| {
+                let known = answer(request.uri().path());
+                let status = if known.is_some() { 200 } else { 404 };
+                let response = Response::builder().status(status).header("content-type", INDEX_TYPE);
+                response.body(Full::new(Bytes::from(known.unwrap_or_default())))
+            });
+            let connection =
+                http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+            // A client that hangs up is no failure of the registry.
+            let _ = connection.await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn an_image_for_many_machines_is_pulled_for_this_one() {
+    // Another test may have been first; one provider is as good as the other.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (directory, store) = store();
+    let layout = Layout::new(directory.path().join("layout"), machine());
+    let digest = layout.descriptor["digest"].as_str().unwrap().to_owned();
+    let port = registry(layout).await;
+
+    let name = reference(&format!("127.0.0.1:{port}/app:1"));
+    let image = store.pull(&name).await.unwrap();
+    assert_eq!(image.digest.as_str(), digest);
+    assert_eq!(store.resolve(&name).unwrap().unwrap(), image);
+    let tree = store.root_filesystem(&image).unwrap();
+    assert_eq!(fs::read_to_string(tree.join("file")).unwrap(), "hello");
+
+    let missing = store.pull(&reference(&format!("127.0.0.1:{port}/app:2"))).await.unwrap_err();
+    assert!(missing.is_not_found(), "{missing}");
 }
 
 #[tokio::test]
