@@ -1,9 +1,14 @@
-//! kernel
+//! The kernel for real: the ports that `netstate` declares, spoken over netlink, and processes in namespaces.
+//!
+//! Inputs are typed values, outputs are kernel objects and typed errors. All privileged calls of the project are here,
+//! and only here may code be unsafe. A netlink socket belongs to the network namespace of the thread that opened it;
+//! `netns` brings a thread there. Calls of `nft` and `conntrack` block.
+
+pub mod conntrack;
 pub mod link;
 pub mod netns;
+pub mod nft;
 pub mod process;
 pub mod sysctl;
-pub mod conntrack;
-pub mod nft;
 
 mod nfnetlink;
