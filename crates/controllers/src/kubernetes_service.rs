@@ -23,7 +23,8 @@ const NAME: &str = "kubernetes";
 const NAMESPACE: &str = "default";
 const PORT: &str = "https";
 
-/// Keeps the three objects right, for ever. The store wakes it from this call on, not only once the future is polled.
+/// Keeps the three objects right, for ever.
+/// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     let queue = Queue::new();
     wake_on(&context.stores.services, &queue);

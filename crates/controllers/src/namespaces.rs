@@ -15,7 +15,8 @@ use crate::store::{Change, Store};
 
 const FINALIZER: &str = "kubernetes";
 
-/// Empties and releases namespaces, for ever. The store wakes it from this call on, not only once the future is polled.
+/// Empties and releases namespaces, for ever.
+/// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     // Keys are names of namespaces.
     let queue = Queue::new();

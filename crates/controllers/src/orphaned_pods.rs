@@ -9,7 +9,8 @@ use crate::error::Error;
 use crate::objects::{ObjectKey, pod_node};
 use crate::queue::{Again, Queue};
 
-/// Removes pods of nodes that no longer exist, for ever. The store wakes it from this call on, not only once the future is polled.
+/// Removes pods of nodes that no longer exist, for ever.
+/// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     // Keys are node names.
     let queue = Queue::new();

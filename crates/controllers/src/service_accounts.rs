@@ -12,7 +12,8 @@ use crate::queue::{Again, Queue};
 
 const NAME: &str = "default";
 
-/// Creates what is missing, for ever. The store wakes it from this call on, not only once the future is polled.
+/// Creates what is missing, for ever.
+/// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     let queue = Queue::new();
     let wake = queue.clone();

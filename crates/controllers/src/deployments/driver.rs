@@ -20,7 +20,8 @@ const COMPONENT: &str = "deployment-controller";
 /// Deployments looked at side by side.
 const WORKERS: usize = 16;
 
-/// Keeps the ReplicaSets of every Deployment right, for ever. The store wakes it from this call on, not only once the future is polled.
+/// Keeps the ReplicaSets of every Deployment right, for ever.
+/// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     let queue = Queue::new();
     let wake = queue.clone();

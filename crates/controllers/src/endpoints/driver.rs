@@ -20,7 +20,8 @@ const COMPONENT: &str = "endpoint-slice-controller";
 /// Services looked at side by side.
 const WORKERS: usize = 16;
 
-/// Keeps the EndpointSlices of every Service right, for ever. The store wakes it from this call on, not only once the future is polled.
+/// Keeps the EndpointSlices of every Service right, for ever.
+/// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run_slices(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     let queue = Queue::new();
     wake_by_services_and_pods(&context, &queue);
@@ -33,7 +34,8 @@ pub(crate) fn run_slices(context: Arc<Context>) -> impl Future<Output = ()> + Se
     async move { queue.run("endpoint slices", WORKERS, |key| reconcile_slices(&context, key)).await }
 }
 
-/// Keeps the Endpoints of every Service right, for ever. The store wakes it from this call on, not only once the future is polled.
+/// Keeps the Endpoints of every Service right, for ever.
+/// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run_legacy(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     let queue = Queue::new();
     wake_by_services_and_pods(&context, &queue);

@@ -48,7 +48,8 @@ impl Shared {
     }
 }
 
-/// Collects garbage, for ever. The store wakes it from this call on, not only once the future is polled.
+/// Collects garbage, for ever.
+/// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     // Keys are uids.
     let queue = Queue::new();

@@ -1,7 +1,7 @@
 //! Deletes objects whose owners are gone, as `pkg/controller/garbagecollector` does it.
 //!
 //! ```text
-//! every store ─► Graph (who owns whom) ─► suspects ─► verdict ─► delete, cut the reference, or take a finalizer off
+//! every store ─► Graph (who owns whom) ─► suspects ─► verdict ─► delete, cut a reference, take off a finalizer
 //! ```
 //!
 //! An owner that the graph does not know is looked up on the server before anything is deleted for its absence: the

@@ -9,7 +9,8 @@ use crate::objects::ObjectKey;
 use crate::queue::{Again, Queue};
 use crate::recorder::Severity;
 
-/// Gives nodes their ranges, for ever. The store wakes it from this call on, not only once the future is polled.
+/// Gives nodes their ranges, for ever.
+/// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     // One key for all: two nodes must not be given the same piece at the same time.
     let queue = Queue::new();

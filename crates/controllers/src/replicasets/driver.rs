@@ -24,7 +24,8 @@ const LARGEST_BATCH: usize = 32;
 /// carried out twice. After a restart of the controllers the first list tells instead.
 type Unanswered = Mutex<HashMap<String, Vec<Pod>>>;
 
-/// Keeps the number of pods of every ReplicaSet right, for ever. The store wakes it from this call on, not only once the future is polled.
+/// Keeps the number of pods of every ReplicaSet right, for ever.
+/// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     let queue = Queue::new();
     let wake = queue.clone();

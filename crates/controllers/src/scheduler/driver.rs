@@ -32,7 +32,8 @@ impl Assumed {
     }
 }
 
-/// Places pods, for ever. The store wakes it from this call on, not only once the future is polled.
+/// Places pods, for ever.
+/// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     let queue = Queue::new();
     let assumed = Arc::new(Assumed::default());
