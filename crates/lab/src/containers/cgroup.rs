@@ -46,7 +46,7 @@ pub enum CgroupError {
         name: String,
     },
     /// A file of the hierarchy could not be used.
-    #[error("cannot {action} {path}: {source}", path = path.display())]
+    #[error("cannot {action} {path}", path = path.display())]
     Io {
         /// What was tried, as in "cannot … PATH".
         action: &'static str,

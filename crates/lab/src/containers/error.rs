@@ -79,7 +79,7 @@ pub enum ContainerError {
         after: Duration,
     },
     /// A file or a kernel call failed.
-    #[error("cannot {action} {path}: {source}", path = path.display())]
+    #[error("cannot {action} {path}", path = path.display())]
     Io {
         /// What was tried, as in "cannot … PATH".
         action: &'static str,
@@ -142,6 +142,11 @@ impl fmt::Display for Joined<'_> {
         for (index, error) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(formatter, "{separator}{error}")?;
+            let mut cause = std::error::Error::source(error);
+            while let Some(error) = cause {
+                write!(formatter, ": {error}")?;
+                cause = error.source();
+            }
         }
         Ok(())
     }

@@ -45,9 +45,7 @@ impl Archive {
         match unpacked {
             Ok(()) => Ok(archive),
             Err(LayerError::Unreadable { .. }) => Err(ImageError::NotAnImage { path: given.to_owned() }),
-            Err(source) => {
-                Err(ImageError::Malformed { what: given.display().to_string(), reason: source.to_string() })
-            }
+            Err(source) => Err(ImageError::Archive { path: given.to_owned(), source }),
         }
     }
 

@@ -16,7 +16,7 @@ pub enum ImageError {
         reason: String,
     },
     /// The registry could not be asked or did not give the image.
-    #[error("failed to pull image \"{reference}\": {source}")]
+    #[error("failed to pull image \"{reference}\"")]
     Pull {
         /// The image asked for.
         reference: Reference,
@@ -25,7 +25,7 @@ pub enum ImageError {
         source: Box<oci_client::errors::OciDistributionError>,
     },
     /// A file of the store or of an archive could not be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("cannot use {path}", path = path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -42,8 +42,17 @@ pub enum ImageError {
         /// The file or directory given.
         path: PathBuf,
     },
+    /// The archive could not be unpacked.
+    #[error("{path}: cannot unpack the archive", path = path.display())]
+    Archive {
+        /// The file given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LayerError,
+    },
     /// The archive holds an image without saying its name.
-    #[error("{path}: the image has no name in it; give one", path = path.display())]
+    #[error("{path}: the image has no name in it; give it one (--tag NAME)", path = path.display())]
     Unnamed {
         /// The file or directory given.
         path: PathBuf,
@@ -81,7 +90,7 @@ pub enum ImageError {
         digest: Digest,
     },
     /// A layer could not be unpacked.
-    #[error("layer {layer}: {source}")]
+    #[error("layer {layer}")]
     Layer {
         /// The layer's digest.
         layer: Digest,
@@ -119,7 +128,7 @@ impl ImageError {
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
     /// The archive ended early or is no tar.
-    #[error("not a readable tar: {source}")]
+    #[error("not a readable tar")]
     Unreadable {
         /// What the reader says.
         #[source]
@@ -151,7 +160,7 @@ pub enum LayerError {
         kind: char,
     },
     /// An entry could not be made.
-    #[error("cannot make {path:?}: {source}")]
+    #[error("cannot make {path:?}")]
     Create {
         /// The entry.
         path: String,
