@@ -27,6 +27,8 @@ const LEASE_PERIOD: Duration = Duration::from_secs(10);
 const LEASE_DURATION_SECONDS: i32 = 40;
 /// How often the Node's status is written though nothing has changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(300);
+/// How long a node that was ready before may take until it says that it is not.
+const COMING_BACK: Duration = Duration::from_secs(3);
 /// Where leases of nodes are kept.
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
@@ -57,11 +59,15 @@ pub async fn keep(client: Client, config: NodeConfig, mut link: NodeLink) {
     let node = OwnNode { api: Api::all(client.clone()), machine: MachineFacts::read(), config };
     let lease = keep_lease(client, node.config.name.clone());
     let object = async {
+        if link.pod_range.borrow().is_some() {
+            // An agent that comes back will be ready in a moment: it need not say first that it is not.
+            let _ = tokio::time::timeout(COMING_BACK, link.network_ready.wait_for(|ready| *ready)).await;
+        }
         loop {
             // Not in the call: what `borrow` gives locks the channel, and must not be held while waiting.
             let ready = *link.network_ready.borrow();
             node.register_until_done(ready).await;
-            node.follow(&mut link).await;
+            node.follow(&mut link, ready).await;
         }
     };
     tokio::join!(lease, object);
@@ -106,14 +112,14 @@ impl OwnNode {
     }
 
     /// Reports the range and keeps the status; returns when the Node has been deleted.
-    async fn follow(&self, link: &mut NodeLink) {
+    /// `written` is the readiness that the Node shows.
+    async fn follow(&self, link: &mut NodeLink, mut written: bool) {
         let selector = format!("metadata.name={}", self.config.name);
         let events =
             watcher(self.api.clone(), watcher::Config::default().fields(&selector)).backoff(Retry::default());
         tokio::pin!(events);
         let mut seen = false;
         let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + STATUS_PERIOD, STATUS_PERIOD);
-        let mut written = *link.network_ready.borrow();
         let mut retry = Retry::default();
         loop {
             let ready = *link.network_ready.borrow_and_update();
