@@ -17,6 +17,7 @@ mod config;
 mod http;
 pub mod kinds;
 pub mod pki;
+mod protobuf;
 mod selector;
 mod server;
 pub mod status;

@@ -11,6 +11,7 @@ use serde_json::{Map, Number, Value};
 
 use super::options::FieldValidation;
 use crate::kinds::{Served, convert_in};
+use crate::protobuf;
 use crate::status::Status;
 
 /// A body, read.
@@ -27,28 +28,26 @@ pub(super) fn media_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
-/// Reads an object that was sent as JSON.
+/// Reads an object.
 pub(super) fn decode(
     headers: &HeaderMap,
     body: &Bytes,
     served: Served,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    match media_type(headers) {
-        "" | "application/json" => {}
-        "application/vnd.kubernetes.protobuf" => {
-            return Err(Status::unsupported_media_type(
-                "the body of the request was in protobuf, which this server does not read yet - accepted media types include: application/json",
-            ));
-        }
-        other => {
-            return Err(Status::unsupported_media_type(format!(
-                "the body of the request was in an unknown format ({other}) - accepted media types include: application/json"
-            )));
-        }
-    }
-    let (object, duplicates) = parse(body)?;
+    let (object, duplicates) = read(headers, body)?;
     finish(object, duplicates, served, validation)
+}
+
+/// A body in one of the media types that we read, with the fields that stand twice in it.
+pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<(Value, Vec<String>), Status> {
+    match media_type(headers) {
+        "application/vnd.kubernetes.protobuf" => protobuf::to_json(body).map(|value| (value, Vec::new())),
+        "" | "application/json" => parse(body),
+        other => Err(Status::unsupported_media_type(format!(
+            "the body of the request was in an unknown format ({other}) - accepted media types include: application/json, application/vnd.kubernetes.protobuf"
+        ))),
+    }
 }
 
 /// JSON text, with the fields that stand twice in it.

@@ -64,11 +64,16 @@ impl Api {
         stop: signal::Receiver<bool>,
     ) -> Result<Self, ServeError> {
         let allocation = Allocation::new(config.allocation.clone())?;
-        let query = ListQuery { resource: "services", namespace: None, start: Start::Latest { at_least: 0 }, limit: None };
+        let query = ListQuery {
+            resource: "services",
+            namespace: None,
+            start: Start::Latest { at_least: 0 },
+            limit: None,
+        };
         let page = store.list(&query, |_| true).map_err(|error| ServeError::Services(error.to_string()))?;
         for record in page.records {
-            let service: Value =
-                serde_json::from_slice(&record.json).map_err(|error| ServeError::Services(error.to_string()))?;
+            let service: Value = serde_json::from_slice(&record.json)
+                .map_err(|error| ServeError::Services(error.to_string()))?;
             allocation.restore(&service);
         }
         let agents = NodeAgents::new(config)?;
@@ -80,7 +85,11 @@ impl Api {
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer.
-    pub(crate) async fn handle(self: Arc<Self>, identity: Option<Identity>, request: Request<Incoming>) -> Answer {
+    pub(crate) async fn handle(
+        self: Arc<Self>,
+        identity: Option<Identity>,
+        request: Request<Incoming>,
+    ) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answer = self.answer(identity, request).await.unwrap_or_else(|status| {
             if status.code >= 500 {
@@ -92,7 +101,11 @@ impl Api {
         answer
     }
 
-    async fn answer(self: &Arc<Self>, identity: Option<Identity>, request: Request<Incoming>) -> Result<Answer, Status> {
+    async fn answer(
+        self: &Arc<Self>,
+        identity: Option<Identity>,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Status> {
         let (head, body) = request.into_parts();
         let route = Route::parse(head.uri.path());
         if let Some(answer) = public(route.as_ref(), &head.method)? {
@@ -106,7 +119,8 @@ impl Api {
         let api = Arc::clone(self);
         let reading = head.method == Method::GET;
         let work = async move {
-            let body = tokio::time::timeout(REQUEST_TIMEOUT, read_body(body)).await.map_err(|_| too_slow())??;
+            let body =
+                tokio::time::timeout(REQUEST_TIMEOUT, read_body(body)).await.map_err(|_| too_slow())??;
             let call = Call { method: head.method, headers: head.headers, query, body };
             match route {
                 Route::Objects(target) => api.objects(target, call).await,
@@ -138,7 +152,9 @@ impl Api {
             (Part::Whole | Part::Status, &Method::PUT, true) => self.update(&target, &call).await,
             (Part::Whole | Part::Status, &Method::PATCH, true) => self.patch(&target, &call).await,
             (Part::Whole, &Method::DELETE, true) => self.delete_one(&target, &call).await,
-            (Part::Whole, &Method::GET, false) if target::is_watch(&call.query) => self.watch(&target, &call).await,
+            (Part::Whole, &Method::GET, false) if target::is_watch(&call.query) => {
+                self.watch(&target, &call).await
+            }
             (Part::Whole, &Method::GET, false) => self.list(&target, &call).await,
             (Part::Whole, &Method::POST, false) => self.create(&target, &call).await,
             (Part::Whole, &Method::DELETE, false) => self.delete_collection(&target, &call).await,
@@ -152,7 +168,9 @@ impl Api {
 
     async fn make_namespace(&self, name: &str) -> Result<(), ServeError> {
         // The kind is part of the registry, which is fixed.
-        let Some(kind) = kinds::registry().iter().find(|kind| kind.kind == "Namespace") else { return Ok(()) };
+        let Some(kind) = kinds::registry().iter().find(|kind| kind.kind == "Namespace") else {
+            return Ok(());
+        };
         let key = Key::new(&target::resource_of(kind), "", name);
         let mut object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         meta::on_create(&mut object, kind, "", Timestamp::now());

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::http::Query;
 use crate::kinds::Kind;
+use crate::protobuf;
 use crate::selector::Selector;
 use crate::status::Status;
 use crate::store::{Key, Start};
@@ -95,12 +96,14 @@ struct Preconditions {
 impl DeleteOptions {
     /// The body wins over the query.
     pub(crate) fn parse(query: &Query, body: &Bytes) -> Result<Self, Status> {
+        let unread =
+            |error| Status::bad_request(format!("the options of the deletion cannot be read: {error}"));
         let body: DeleteBody = if body.iter().all(u8::is_ascii_whitespace) {
             DeleteBody::default()
+        } else if protobuf::is_protobuf(body) {
+            serde_json::from_value(protobuf::to_json(body)?).map_err(unread)?
         } else {
-            serde_json::from_slice(body).map_err(|error| {
-                Status::bad_request(format!("the options of the deletion cannot be read: {error}"))
-            })?
+            serde_json::from_slice(body).map_err(unread)?
         };
         let grace = match body.grace_period_seconds {
             Some(seconds) => Some(seconds),

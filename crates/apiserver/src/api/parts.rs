@@ -4,7 +4,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::body::{media_type, parse};
+use super::body::read;
 use super::modify::Change;
 use super::options::{WriteOptions, revision_of};
 use super::patch::Patch;
@@ -26,18 +26,12 @@ impl Api {
     pub(super) async fn write_scale(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
         let scale = scale_of(target)?;
         let options = WriteOptions::parse(&call.query)?;
-        let whole = |call: &Call| match media_type(&call.headers) {
-            "" | "application/json" => parse(&call.body).map(|(value, _)| value),
-            other => Err(Status::unsupported_media_type(format!(
-                "the body of the request was in an unknown format ({other}) - accepted media types include: application/json"
-            ))),
-        };
         let patch = if call.method == http::Method::PATCH {
             Some(Patch::parse(&call.headers, &call.body)?.0)
         } else {
             None
         };
-        let sent = if patch.is_none() { whole(call)? } else { Value::Null };
+        let sent = if patch.is_none() { read(&call.headers, &call.body)?.0 } else { Value::Null };
         let modified = self
             .modify(target, options.dry_run, |old, record| {
                 let wanted = match &patch {
@@ -88,7 +82,7 @@ impl Api {
     /// Gives a pod its node: what the scheduler decides.
     pub(super) async fn bind(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
         let options = WriteOptions::parse(&call.query)?;
-        let (binding, _) = parse(&call.body)?;
+        let (binding, _) = read(&call.headers, &call.body)?;
         let node = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         if node.is_empty() {
             let cause = Cause::required("target.name", "");

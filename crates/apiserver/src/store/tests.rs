@@ -52,7 +52,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn key(name: &str) -> Key {
-    Key::new("pods", if name.len() % 2 == 0 { "even" } else { "odd" }, name)
+    Key::new("pods", if name.len().is_multiple_of(2) { "even" } else { "odd" }, name)
 }
 
 fn object(name: &str, value: i64) -> Value {

@@ -131,3 +131,25 @@ async fn objects_and_allocations_survive_a_restart() {
     server.kubectl("delete service httpd-svc").await;
     server.kubectl_input("apply -f -", &HTTPD_SVC.replace("httpd-svc", "other")).await;
 }
+
+/// These commands send protobuf.
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_create_without_a_manifest() {
+    let server = Server::start().await;
+    server.kubectl("create namespace team").await;
+    server.kubectl("create -n team deployment web --image=nginx --replicas=2 --port=80").await;
+    server.kubectl("create -n team service clusterip web --tcp=8080:80").await;
+    server.kubectl("create -n team service nodeport out --tcp=80:http --node-port=30001").await;
+    server.kubectl("create -n team configmap settings --from-literal=a=b").await;
+    server.kubectl("create -n team secret generic key --from-literal=a=b").await;
+    let web = "jsonpath={.spec.replicas},{.spec.template.spec.containers[0].ports[0].containerPort},{.spec.selector.matchLabels.app}";
+    assert_eq!(server.kubectl(&format!("get -n team deployment web -o {web}")).await, "2,80,web");
+    let ports = "jsonpath={.spec.ports[0].port},{.spec.ports[0].targetPort},{.spec.selector.app}";
+    assert_eq!(server.kubectl(&format!("get -n team service web -o {ports}")).await, "8080,80,web");
+    let out = "jsonpath={.spec.type},{.spec.ports[0].targetPort},{.spec.ports[0].nodePort}";
+    assert_eq!(server.kubectl(&format!("get -n team service out -o {out}")).await, "NodePort,http,30001");
+    assert_eq!(server.kubectl("get -n team configmap settings -o jsonpath={.data.a}").await, "b");
+    assert_eq!(server.kubectl("get -n team secret key -o jsonpath={.data.a}").await, "Yg==");
+    let twice = server.kubectl_fails("create namespace team", "").await;
+    assert!(twice.contains("namespaces \"team\" already exists"), "{twice}");
+}

@@ -100,7 +100,7 @@ async fn bad_requests_are_answered() {
         (post(pods, "application/json", r#"{"kind":"Service"}"#), 400),
         (post(pods, "application/json", r#"{"metadata":{"name":7}}"#), 400),
         (post(pods, "application/json", r#"{"metadata":{"name":"a"}}"#), 422),
-        (post(pods, "application/vnd.kubernetes.protobuf", "k8s"), 415),
+        (post(pods, "application/vnd.kubernetes.protobuf", "k8s"), 400),
         (post(pods, "application/yaml", "a: b"), 415),
         (post("/api/v1/namespaces/default/pods/x", "application/json", "{}"), 405),
         (post("/healthz", "application/json", "{}"), 405),
