@@ -1,6 +1,7 @@
 //! What the kernel holds, as typed values.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use netstate::nft::{
@@ -26,9 +27,9 @@ pub(super) fn table(socket: &mut Socket, table: &Table) -> Result<Option<Ruleset
         }
     }
     let mut sets = BTreeMap::new();
-    for (name, definition) in definitions(socket, table)? {
+    for Found { name, definition, count } in definitions(socket, table)? {
         let set = match definition {
-            Some(definition) => match elements(socket, table, &name, &definition)? {
+            Some(definition) => match counted(socket, table, &name, &definition, count)? {
                 Some(elements) => filled(definition, elements),
                 None => unknown_set(),
             },
@@ -55,6 +56,51 @@ pub(super) fn elements(
     set: &Name,
     definition: &SetDefinition,
 ) -> Result<Option<Vec<Element>>, NftError> {
+    counted(socket, table, set, definition, None)
+}
+
+/// Reads the elements of a set until the dump is whole.
+///
+/// The kernel grows the hash table of a set in the background. A dump meanwhile goes on by number of elements seen, so
+/// it shows some twice and others not at all, without a word. Twice is seen here; so is a number other than the
+/// kernel's own, which it tells since Linux 6.14.
+fn counted(
+    socket: &mut Socket,
+    table: &Table,
+    set: &Name,
+    definition: &SetDefinition,
+    count: Option<usize>,
+) -> Result<Option<Vec<Element>>, NftError> {
+    const ATTEMPTS: u64 = 20;
+    for attempt in 1..=ATTEMPTS {
+        let Some(entries) = entries(socket, table, set, definition)? else {
+            return Ok(None);
+        };
+        let wrong_number =
+            definition.kind == SetKind::Plain && count.is_some_and(|count| count != entries.len());
+        if !wrong_number && !has_twice(&entries) {
+            return Ok(assemble(definition, entries));
+        }
+        // The kernel's worker needs a moment, the more the larger the table.
+        std::thread::sleep(Duration::from_millis(5 * attempt));
+    }
+    let source = io::Error::from_raw_os_error(nix::errno::Errno::EAGAIN as i32);
+    Err(NftError::Kernel { doing: "list elements, which kept changing their places", source })
+}
+
+fn has_twice(entries: &[Entry]) -> bool {
+    let mut keys: Vec<_> = entries.iter().map(|entry| (&entry.key, entry.interval_end)).collect();
+    keys.sort_unstable();
+    keys.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// One dump; `None` if some entry cannot be read as the definition says.
+fn entries(
+    socket: &mut Socket,
+    table: &Table,
+    set: &Name,
+    definition: &SetDefinition,
+) -> Result<Option<Vec<Entry>>, NftError> {
     let body = |writer: &mut Writer| {
         writer.text(1, table.name.as_str());
         writer.text(2, set.as_str());
@@ -63,8 +109,7 @@ pub(super) fn elements(
         let list = message.attributes().nest(3).unwrap_or(Attributes::new(&[]));
         entries.extend(list.into_iter().map(|(_, entry)| read_entry(definition, Attributes::new(entry))));
     })?;
-    let entries: Option<Vec<Entry>> = entries.into_iter().collect();
-    Ok(entries.and_then(|entries| assemble(definition, entries)))
+    Ok(entries.into_iter().collect())
 }
 
 fn exists(socket: &mut Socket, table: &Table) -> Result<bool, NftError> {
@@ -105,13 +150,24 @@ fn rules(socket: &mut Socket, table: &Table) -> Result<Vec<(Name, Rule)>, NftErr
     })
 }
 
-fn definitions(socket: &mut Socket, table: &Table) -> Result<Vec<(Name, Option<SetDefinition>)>, NftError> {
+/// A set without its elements.
+struct Found {
+    name: Name,
+    /// `None` if it is of a kind that we never make.
+    definition: Option<SetDefinition>,
+    /// How many entries the kernel has, if it says so (`NFTA_SET_COUNT`).
+    count: Option<usize>,
+}
+
+fn definitions(socket: &mut Socket, table: &Table) -> Result<Vec<Found>, NftError> {
+    const COUNT: u16 = 20;
     let body = |writer: &mut Writer| writer.text(1, table.name.as_str());
     dump(socket, table, message::GET_SET, "list sets", body, |message, found: &mut Vec<_>| {
         let attributes = message.attributes();
         if attributes.text(1) == Some(table.name.as_str()) {
             let name = attributes.text(2).and_then(|name| Name::new(name).ok());
-            found.extend(name.map(|name| (name, read_definition(attributes))));
+            let count = attributes.u32(COUNT).and_then(|count| usize::try_from(count).ok());
+            found.extend(name.map(|name| Found { name, definition: read_definition(attributes), count }));
         }
     })
 }

@@ -126,13 +126,13 @@ fn what_others_changed_is_found_and_put_right() {
 }
 
 #[test]
-fn fifty_thousand_elements_are_read_back() {
+fn a_hundred_thousand_elements_are_read_back() {
     in_fresh_namespace(|| {
         let mut nft = Nftables::open().unwrap();
         let mut desired = Ruleset::new(table());
         let key = [Type::Ipv4Address, Type::Protocol, Type::Port, Type::Mark];
         let mut set = Set::new(SetDefinition::map(key, [Type::Ipv4Address, Type::Port]));
-        for number in 0..50_000u32 {
+        for number in 0..100_000u32 {
             let service = Value::from(std::net::Ipv4Addr::from_bits(0x0a60_0000 + number / 2));
             let endpoint = Value::from(std::net::Ipv4Addr::from_bits(0x0af4_0000 + number));
             let key = [service, L4Protocol::TCP.into(), Value::Port(80), Value::Mark(number % 2)];
