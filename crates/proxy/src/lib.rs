@@ -16,3 +16,5 @@ pub mod nftables;
 mod sample;
 
 pub use dataplane::{Dataplane, NodeContext, SyncError, SyncReport};
+pub use netstate::conntrack::ConntrackError;
+pub use netstate::nft::NftError;

@@ -23,13 +23,10 @@ pub enum RuntimeError {
         #[source]
         source: Box<kube::Error>,
     },
-    /// A dataplane panicked: a bug, with nothing sensible left to do but to start afresh.
-    #[error("the dataplane panicked: {0}")]
+    /// A dataplane or a watch panicked: a bug, with nothing sensible left to do but to start afresh.
+    #[error("part of the proxy panicked: {0}")]
     Panicked(#[source] tokio::task::JoinError),
     /// A watch ended, which it does only when it is told to.
-    #[error("the watch of {kind} ended by itself")]
-    WatchEnded {
-        /// What it watched.
-        kind: &'static str,
-    },
+    #[error("a watch of the API server ended by itself")]
+    WatchEnded,
 }

@@ -49,7 +49,13 @@ pub async fn run_proxy<D: Dataplane + 'static>(
         sender.clone(),
     ));
     watches.spawn(watch::<wire::Node>(Api::all(client), own, status.clone(), sender));
-    follow(events, dataplane, &status, shutdown).await
+    tokio::select! {
+        result = follow(events, dataplane, &status, shutdown) => result,
+        Some(ended) = watches.join_next() => match ended {
+            Ok(()) => Err(RuntimeError::WatchEnded),
+            Err(panic) => Err(RuntimeError::Panicked(panic)),
+        },
+    }
 }
 
 async fn follow<D: Dataplane + 'static>(
@@ -68,7 +74,7 @@ async fn follow<D: Dataplane + 'static>(
             () = &mut shutdown => return Ok(()),
             count = events.recv_many(&mut batch, WAITING) => {
                 if count == 0 {
-                    return Err(RuntimeError::WatchEnded { kind: "everything" });
+                    return Err(RuntimeError::WatchEnded);
                 }
             }
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}

@@ -3,7 +3,7 @@ use std::io;
 use std::sync::Mutex;
 
 use model::{Kind, Object, ObjectKey, Service, ServiceKey, ServiceKind, SessionAffinity, Snapshot};
-use netstate::nft::NftError;
+use proxy::NftError;
 use tokio::time::timeout;
 
 use super::*;
