@@ -270,7 +270,10 @@ fn check_statement(ruleset: &Ruleset, statement: &Statement) -> Result<(), i32> 
         });
         if good { Ok(()) } else { Err(EINVAL) }
     };
-    let is_target = |content: &SetContent| matches!(content, SetContent::Values(types) if types.len() == 2 && Some(types[0]) == address && types[1] == Type::Port);
+    let is_target = |content: &SetContent| match content {
+        SetContent::Values(types) => types.len() == 2 && Some(types[0]) == address && types[1] == Type::Port,
+        SetContent::Keys | SetContent::Verdicts => false,
+    };
     match statement {
         Statement::Lookup { key, set, .. } => fits(set, key, &|_| true),
         Statement::VerdictMap { key, map } => fits(map, key, &|content| *content == SetContent::Verdicts),

@@ -291,8 +291,8 @@ pub enum Statement {
     /// In `nat` chains at postrouting (before any masquerade) and input, which like all `nat` chains see only the
     /// first packet of a connection, the packet carries the endpoint that was chosen, and `ct original` what the
     /// client asked for:
-    /// `update @affinity { ip saddr . ct original ip daddr . meta l4proto . ct original proto-dst timeout 3h : ip daddr . th dport }`,
-    /// reached by a verdict map (`jump`) over `ct original` for services with affinity alone. An element that is
+    /// `update @affinity { ip saddr . ct original ip daddr . meta l4proto . ct original proto-dst timeout 3h
+    /// : ip daddr . th dport }`, reached by a verdict map (`jump`) over `ct original` for services with affinity alone. An element that is
     /// there keeps its endpoint and lives on.
     Update {
         /// Add or update.

@@ -107,7 +107,7 @@ pub enum Policy {
 pub struct Set {
     /// What it may hold.
     pub definition: SetDefinition,
-    /// What it holds. Of a dynamic set this is runtime state, written by rules: [`diff`](super::diff) leaves it alone.
+    /// What it holds. Of a dynamic set this is runtime state, written by rules: [`diff()`](super::diff()) leaves it alone.
     pub elements: BTreeMap<Tuple, Data>,
 }
 
