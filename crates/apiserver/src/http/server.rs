@@ -22,8 +22,11 @@ use super::identity::Identity;
 use crate::config::{Config, ServeError};
 use crate::pki;
 
-/// Longest TLS handshake, and longest wait for a request's headers.
+/// Longest TLS handshake, and longest wait for the answer to a ping.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for a request's headers, silence between two requests included: more than the 90 s for which Go's and
+/// hyper's clients keep idle connections, so that none is closed under a request that is just being sent.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long running requests may take to end when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence on an HTTP/2 connection after which it is asked whether it is there.
@@ -115,7 +118,7 @@ where
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HELLO_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())
