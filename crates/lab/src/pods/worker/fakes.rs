@@ -17,44 +17,44 @@ use crate::pods::spec::Handler;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(in crate::pods) struct State {
     /// Calls so far, of any port.
-    pub(super) calls: usize,
+    pub(in crate::pods) calls: usize,
     /// Pause processes that live, by number.
-    pub(super) pauses: BTreeMap<u32, SandboxId>,
+    pub(in crate::pods) pauses: BTreeMap<u32, SandboxId>,
     next_pause: u32,
     /// Containers that the runtime knows: name, pause process, state.
-    pub(super) containers: BTreeMap<String, (String, u32, KnownState)>,
+    pub(in crate::pods) containers: BTreeMap<String, (String, u32, KnownState)>,
     /// Whether the signals that a container gets end it.
-    pub(super) deaf: bool,
+    pub(in crate::pods) deaf: bool,
     /// Signals sent, in order.
-    pub(super) signals: Vec<i32>,
+    pub(in crate::pods) signals: Vec<i32>,
     /// Whether images can be had.
-    pub(super) no_images: bool,
+    pub(in crate::pods) no_images: bool,
     /// Whether the pods answer probes.
-    pub(super) unanswering: bool,
+    pub(in crate::pods) unanswering: bool,
     /// Whether the API server is away.
-    pub(super) api_away: bool,
+    pub(in crate::pods) api_away: bool,
     /// Last status written.
-    pub(super) status: Option<PodStatus>,
+    pub(in crate::pods) status: Option<PodStatus>,
     /// Whether the pod's object was removed.
-    pub(super) removed: bool,
+    pub(in crate::pods) removed: bool,
     /// Reasons of events.
-    pub(super) events: Vec<&'static str>,
+    pub(in crate::pods) events: Vec<&'static str>,
 }
 
 impl State {
-    pub(super) fn running(&self) -> Vec<&str> {
+    pub(in crate::pods) fn running(&self) -> Vec<&str> {
         let running =
             self.containers.values().filter(|(_, _, state)| matches!(state, KnownState::Running { .. }));
         running.map(|(name, _, _)| name.as_str()).collect()
     }
 
-    pub(super) fn phase(&self) -> Option<&str> {
+    pub(in crate::pods) fn phase(&self) -> Option<&str> {
         self.status.as_ref()?.phase.as_deref()
     }
 
-    pub(super) fn is_ready(&self) -> bool {
+    pub(in crate::pods) fn is_ready(&self) -> bool {
         let conditions = self.status.as_ref().and_then(|status| status.conditions.as_deref());
         conditions
             .into_iter()
@@ -63,7 +63,7 @@ impl State {
     }
 
     /// Ends a container with that exit code.
-    pub(super) fn end(&mut self, container: &str, code: i32) {
+    pub(in crate::pods) fn end(&mut self, container: &str, code: i32) {
         for (name, _, state) in self.containers.values_mut() {
             if let KnownState::Running { started } = *state
                 && name == container
@@ -76,17 +76,17 @@ impl State {
 }
 
 #[derive(Clone)]
-pub(super) struct World {
+pub(in crate::pods) struct World {
     state: Arc<Mutex<State>>,
     changes: Arc<watch::Sender<()>>,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(in crate::pods) fn new() -> Self {
         Self { state: Arc::default(), changes: Arc::new(watch::channel(()).0) }
     }
 
-    pub(super) fn ports(&self) -> Ports {
+    pub(in crate::pods) fn ports(&self) -> Ports {
         Ports {
             images: Arc::new(self.clone()),
             sandboxes: Arc::new(self.clone()),
@@ -96,11 +96,11 @@ impl World {
         }
     }
 
-    pub(super) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+    pub(in crate::pods) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.lock())
     }
 
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(in crate::pods) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.lock());
         self.changes.send_replace(());
         result
@@ -111,7 +111,7 @@ impl World {
     }
 
     /// Returns once the condition holds; fails the test when it does not in time.
-    pub(super) async fn until(&self, what: &str, mut holds: impl FnMut(&State) -> bool) {
+    pub(in crate::pods) async fn until(&self, what: &str, mut holds: impl FnMut(&State) -> bool) {
         let mut changes = self.changes.subscribe();
         let waiting = async {
             while !self.look(&mut holds) {

@@ -498,6 +498,6 @@ fn run_handler(
 }
 
 #[cfg(test)]
-mod fakes;
+pub(super) mod fakes;
 #[cfg(test)]
 mod tests;

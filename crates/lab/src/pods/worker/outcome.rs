@@ -13,7 +13,7 @@ use crate::pods::ports::{
 
 /// How long work that failed waits at first, and at most, before it is tried again.
 const RETRY: (SignedDuration, SignedDuration) =
-    (SignedDuration::from_millis(250), SignedDuration::from_secs(30));
+    (SignedDuration::from_millis(250), SignedDuration::from_secs(4));
 
 /// Finished work.
 #[derive(Debug)]
@@ -132,9 +132,11 @@ impl Worker {
     fn retry(&mut self, op: Op, error: &Failure, now: Timestamp) {
         let count = self.failures.entry(op.clone()).or_default();
         *count = count.saturating_add(1);
-        // 250 ms doubled seven times is beyond the longest wait.
-        let wait = (RETRY.0 * (1_i32 << (*count - 1).min(7))).min(RETRY.1);
-        warn!(pod = self.spec.label(), ?op, %error, again_in_ms = wait.as_millis(), "failed");
+        // 250 ms doubled four times is the longest wait.
+        let wait = (RETRY.0 * (1_i32 << (*count - 1).min(4))).min(RETRY.1);
+        if count.is_power_of_two() {
+            warn!(pod = self.spec.label(), ?op, %error, times = *count, again_in_ms = wait.as_millis(), "failed");
+        }
         self.flight.held.insert(op, now + wait);
     }
 
