@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::harness::{Lab, eventually};
+use crate::harness::{Lab, SetOnDrop, eventually};
 
 /// Pods deleted one after another while clients ask.
 const DELETIONS: usize = 10;
@@ -21,6 +21,7 @@ fn deleting_pods_loses_no_request() {
     let answered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let (lab, done, answered) = (&lab, &done, &answered);
+        let _end = SetOnDrop(done);
         let clients = [("node1", inside.as_str()), ("outside", "http://10.100.0.3:30000/")].map(|(place, url)| {
             scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Lab, eventually, run, text};
+use crate::harness::{Lab, SetOnDrop, eventually, run, text};
 
 /// How often each process is killed.
 const KILLS: usize = 20;
@@ -22,6 +22,7 @@ fn killed_agents_and_control_planes_cost_no_request_and_converge() {
     let done = AtomicBool::new(false);
     let answered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
+        let _end = SetOnDrop(&done);
         let client = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 lab.curl("outside", "http://10.100.0.2:30000/").expect("existing Services go on answering");
@@ -115,8 +116,16 @@ fn processes_of(lab: &str) -> Vec<i32> {
     std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        // One that has ended and waits to be reaped by init is no longer there.
+        .filter(|pid| !is_zombie(*pid))
         .filter(|pid| belongs(&std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default()))
         .collect()
+}
+
+fn is_zombie(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may hold anything.
+    stat.rsplit(") ").next().is_none_or(|rest| rest.starts_with(['Z', 'X']) || rest.is_empty())
 }
 
 fn nothing_left(name: &str, directory: &Path) {

@@ -8,7 +8,7 @@ fn requests_for_impossible_labs_are_refused_before_anything_is_made() {
         (&["--name", "No_Good"], "cannot be a lab's name"),
         (&["--pod-cidr", "10.100.0.0/16"], "overlap"),
         (&["--service-cidr", "10.244.0.0/16"], "overlap"),
-        (&["--node-cidr", "10.100.0.0/30"], "too small"),
+        (&["--node-cidr", "10.100.0.0/30"], "has no room for 3 nodes"),
         (&["--pod-cidr", "10.244.0.0/30"], "too small"),
         (&["--proxy-mode", "magic"], "no proxy mode"),
         (&["--proxy-mode", "node7=none"], "no node 'node7'"),
