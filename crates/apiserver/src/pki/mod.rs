@@ -95,8 +95,8 @@ const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What a certificate is for.
 enum Purpose<'a> {
-    Client { common_name: &'a str, organizations: &'a [&'a str] },
-    Server { common_name: &'a str, organizations: &'a [&'a str], names: &'a [ServerName] },
+    Client { common_name: &'a str, organization: &'a str },
+    Server { common_name: &'a str, organization: Option<&'a str>, names: &'a [ServerName] },
 }
 
 impl Pki {
@@ -137,7 +137,7 @@ impl Pki {
     /// # Errors
     /// As [`PkiError`] says.
     pub fn api_server(&self, names: &[ServerName]) -> Result<Credentials, PkiError> {
-        self.pair("apiserver", &Purpose::Server { common_name: "kube-apiserver", organizations: &[], names })
+        self.pair("apiserver", &Purpose::Server { common_name: "kube-apiserver", organization: None, names })
     }
 
     /// A certificate that a node's agent serves its API with, kept as `kubelet-NODE`.
@@ -149,16 +149,17 @@ impl Pki {
         names.extend(addresses.iter().copied().map(ServerName::Address));
         let common_name = format!("system:node:{node}");
         let purpose =
-            Purpose::Server { common_name: &common_name, organizations: &["system:nodes"], names: &names };
+            Purpose::Server { common_name: &common_name, organization: Some("system:nodes"), names: &names };
         self.pair(&format!("kubelet-{node}"), &purpose)
     }
 
-    /// A client certificate, kept as `file`: the common name is the user, the organizations are its groups.
+    /// A client certificate, kept as `file`: the common name is the user, the organization its group. Who is in several
+    /// groups has no certificate here: rcgen keeps one value per attribute of a name.
     ///
     /// # Errors
     /// As [`PkiError`] says.
-    pub fn client(&self, file: &str, user: &str, groups: &[&str]) -> Result<Credentials, PkiError> {
-        self.pair(file, &Purpose::Client { common_name: user, organizations: groups })
+    pub fn client(&self, file: &str, user: &str, group: &str) -> Result<Credentials, PkiError> {
+        self.pair(file, &Purpose::Client { common_name: user, organization: group })
     }
 
     fn pair(&self, file: &str, purpose: &Purpose<'_>) -> Result<Credentials, PkiError> {
@@ -174,12 +175,12 @@ impl Pki {
 
     fn issue(&self, purpose: &Purpose<'_>) -> Result<Credentials, rcgen::Error> {
         let mut params = CertificateParams::default();
-        let (common_name, organizations) = match purpose {
-            Purpose::Client { common_name, organizations } => {
+        let (common_name, organization) = match purpose {
+            Purpose::Client { common_name, organization } => {
                 params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-                (common_name, organizations)
+                (common_name, Some(*organization))
             }
-            Purpose::Server { common_name, organizations, names } => {
+            Purpose::Server { common_name, organization, names } => {
                 params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
                 for name in *names {
                     params.subject_alt_names.push(match name {
@@ -187,10 +188,10 @@ impl Pki {
                         ServerName::Address(address) => SanType::IpAddress(*address),
                     });
                 }
-                (common_name, organizations)
+                (common_name, *organization)
             }
         };
-        params.distinguished_name = distinguished_name(common_name, organizations);
+        params.distinguished_name = distinguished_name(common_name, organization);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         set_life(&mut params, LIFE);
         let key = KeyPair::generate()?;
@@ -213,9 +214,11 @@ impl Pki {
             return false;
         }
         match purpose {
-            Purpose::Client { common_name, organizations } => has_subject(&own, common_name, organizations),
-            Purpose::Server { common_name, organizations, names } => {
-                has_subject(&own, common_name, organizations) && has_names(&own, names)
+            Purpose::Client { common_name, organization } => {
+                has_subject(&own, common_name, Some(organization))
+            }
+            Purpose::Server { common_name, organization, names } => {
+                has_subject(&own, common_name, *organization) && has_names(&own, names)
             }
         }
     }
@@ -265,7 +268,7 @@ pub fn der(certificate: &str) -> Result<CertificateDer<'static>, PkiError> {
 fn new_authority() -> Result<Credentials, PkiError> {
     let issue = |source| PkiError::Issue { name: "the authority".to_owned(), source };
     let mut params = CertificateParams::default();
-    params.distinguished_name = distinguished_name("portolan-ca", &[]);
+    params.distinguished_name = distinguished_name("portolan-ca", None);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages =
         vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -275,12 +278,11 @@ fn new_authority() -> Result<Credentials, PkiError> {
     Ok(Credentials { certificate: certificate.pem(), key: key.serialize_pem() })
 }
 
-fn distinguished_name(common_name: &str, organizations: &[&str]) -> DistinguishedName {
+fn distinguished_name(common_name: &str, organization: Option<&str>) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
-    // rcgen keeps one value per attribute type; a second organization would replace the first.
-    if let Some(organization) = organizations.first() {
-        name.push(DnType::OrganizationName, *organization);
+    if let Some(organization) = organization {
+        name.push(DnType::OrganizationName, organization);
     }
     name
 }
@@ -292,11 +294,11 @@ fn set_life(params: &mut CertificateParams, life: Duration) {
     params.not_after = (now + life).into();
 }
 
-fn has_subject(certificate: &X509Certificate<'_>, common_name: &str, organizations: &[&str]) -> bool {
+fn has_subject(certificate: &X509Certificate<'_>, common_name: &str, organization: Option<&str>) -> bool {
     let subject = certificate.subject();
     let names = subject.iter_common_name().filter_map(|name| name.as_str().ok());
     let groups = subject.iter_organization().filter_map(|name| name.as_str().ok());
-    names.eq([common_name]) && groups.eq(organizations.iter().copied())
+    names.eq([common_name]) && groups.eq(organization)
 }
 
 fn has_names(certificate: &X509Certificate<'_>, names: &[ServerName]) -> bool {

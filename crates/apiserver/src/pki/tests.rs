@@ -12,11 +12,11 @@ fn a_second_start_uses_what_is_there() {
     let names = [ServerName::Dns("localhost".to_owned()), ServerName::Address([127, 0, 0, 1].into())];
     let first = open(folder.path());
     let (server, admin) =
-        (first.api_server(&names).unwrap(), first.client("admin", "admin", &["system:masters"]).unwrap());
+        (first.api_server(&names).unwrap(), first.client("admin", "admin", "system:masters").unwrap());
     let second = open(folder.path());
     assert_eq!(first.authority(), second.authority());
     assert_eq!(second.api_server(&names[..1]).unwrap(), server);
-    assert_eq!(second.client("admin", "admin", &["system:masters"]).unwrap(), admin);
+    assert_eq!(second.client("admin", "admin", "system:masters").unwrap(), admin);
     let mode = std::fs::metadata(folder.path().join("ca.key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
@@ -49,7 +49,7 @@ fn a_damaged_authority_is_named() {
 fn the_kubeconfig_is_read_by_others() {
     let folder = tempfile::tempdir().unwrap();
     let pki = open(folder.path());
-    let credentials = pki.client("admin", "admin", &["system:masters"]).unwrap();
+    let credentials = pki.client("admin", "admin", "system:masters").unwrap();
     let config = Kubeconfig {
         cluster: "lab",
         user: "admin",

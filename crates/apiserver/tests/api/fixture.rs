@@ -34,7 +34,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
         let mut server = Self { address, pki, kubeconfig, folder, running: None };
-        let admin = server.pki.client("admin", "kubernetes-admin", &["system:masters"]).unwrap();
+        let admin = server.pki.client("admin", "kubernetes-admin", "system:masters").unwrap();
         Kubeconfig {
             cluster: "test",
             user: "admin",
@@ -56,7 +56,7 @@ impl Server {
             authority: self.pki.authority().to_owned(),
             node_client: self
                 .pki
-                .client("apiserver-node-client", "kube-apiserver", &["system:masters"])
+                .client("apiserver-node-client", "kube-apiserver", "system:masters")
                 .unwrap(),
             allocation: AllocationConfig {
                 service_ranges: vec!["10.96.0.0/12".parse().unwrap()],

@@ -68,14 +68,14 @@ async fn strangers_see_health_and_version_only() {
         assert_eq!(code(&exchange(&server, None, &get(path)).await.unwrap()), 401, "{path}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let other = Pki::open(folder.path()).unwrap().client("admin", "admin", &["system:masters"]).unwrap();
+    let other = Pki::open(folder.path()).unwrap().client("admin", "admin", "system:masters").unwrap();
     assert_eq!(exchange(&server, Some(&other), &get("/api")).await, None, "another authority's certificate");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_requests_are_answered() {
     let server = Server::start().await;
-    let admin = server.pki.client("admin", "kubernetes-admin", &["system:masters"]).unwrap();
+    let admin = server.pki.client("admin", "kubernetes-admin", "system:masters").unwrap();
     let post = |path: &str, kind: &str, body: &str| {
         format!(
             "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
@@ -117,7 +117,7 @@ async fn bad_requests_are_answered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_stored_keeps_its_address_whenever_the_caller_hangs_up() {
     let server = Server::start().await;
-    let admin = server.pki.client("admin", "kubernetes-admin", &["system:masters"]).unwrap();
+    let admin = server.pki.client("admin", "kubernetes-admin", "system:masters").unwrap();
     let post = |name: &str, number: usize| {
         let body = format!(
             r#"{{"metadata":{{"name":"{name}{number}"}},"spec":{{"clusterIP":"10.96.7.{number}","ports":[{{"port":80}}]}}}}"#

@@ -69,7 +69,7 @@ impl Cluster {
             ("admin", "kubernetes-admin", "system:masters"),
             ("controllers", "system:portolan-controllers", "system:masters"),
         ] {
-            let credentials = cluster.pki.client(file, user, &[group]).unwrap();
+            let credentials = cluster.pki.client(file, user, group).unwrap();
             let kubeconfig = Kubeconfig {
                 cluster: "test",
                 user,
@@ -96,7 +96,7 @@ impl Cluster {
             store: StoreConfig::new(self.folder.path().join("store.redb")),
             credentials: self.pki.api_server(&[ServerName::Address(self.address.ip())]).unwrap(),
             authority: self.pki.authority().to_owned(),
-            node_client: self.pki.client("node-client", "kube-apiserver", &["system:masters"]).unwrap(),
+            node_client: self.pki.client("node-client", "kube-apiserver", "system:masters").unwrap(),
             allocation: AllocationConfig {
                 service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
                 node_ports: 30000..=32767,

@@ -31,14 +31,14 @@ pub fn ensure(spec: &LabSpec, paths: &LabPaths) -> Result<()> {
             Kubeconfig { cluster: &cluster, user, server, authority: pki.authority(), credentials };
         file.write(path).map_err(anyhow::Error::from)
     };
-    let admin = pki.client("admin", "kubernetes-admin", &["system:masters"])?;
+    let admin = pki.client("admin", "kubernetes-admin", "system:masters")?;
     write(&paths.kubeconfig(), &format!("https://127.0.0.1:{}", spec.api_port), "admin", &admin)?;
-    let controllers = pki.client("controllers", "system:portolan-controllers", &["system:masters"])?;
+    let controllers = pki.client("controllers", "system:portolan-controllers", "system:masters")?;
     write(&paths.control_plane().kubeconfig(), &inside, "controllers", &controllers)?;
     for node in &spec.nodes {
         pki.node_server(&node.name, &[IpAddr::V4(node.address)])?;
         let user = format!("system:node:{}", node.name);
-        let client = pki.client(&format!("node-{}", node.name), &user, &["system:nodes"])?;
+        let client = pki.client(&format!("node-{}", node.name), &user, "system:nodes")?;
         write(&paths.node(&node.name).kubeconfig(), &inside, &user, &client)?;
     }
     Ok(())
@@ -64,7 +64,7 @@ pub fn api_server(spec: &LabSpec, pki: &Pki) -> Result<Credentials> {
 /// # Errors
 /// When files cannot be read or written.
 pub fn node_client(pki: &Pki) -> Result<Credentials> {
-    Ok(pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", &["system:masters"])?)
+    Ok(pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", "system:masters")?)
 }
 
 /// Where the serving certificate of a node's agent is.

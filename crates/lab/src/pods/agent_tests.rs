@@ -35,7 +35,7 @@ impl Server {
         let pki = Pki::open(directory.path().join("pki")).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let server = format!("https://{}", listener.local_addr().unwrap());
-        let admin = pki.client("admin", "kubernetes-admin", &["system:masters"]).unwrap();
+        let admin = pki.client("admin", "kubernetes-admin", "system:masters").unwrap();
         let localhost = ServerName::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let config = apiserver::Config {
             store: StoreConfig::new(directory.path().join("store.redb")),
