@@ -51,7 +51,11 @@ async fn serve(
         credentials: cluster::api_server(&spec, &pki)?,
         authority: pki.authority().to_owned(),
         node_client: cluster::node_client(&pki)?,
-        allocation: AllocationConfig { service_ranges: vec![IpNet::V4(spec.service_cidr)], node_ports: 30000..=32767 },
+        allocation: AllocationConfig {
+            service_ranges: vec![IpNet::V4(spec.service_cidr)],
+            reserved: vec![IpNet::V4(spec.node_cidr), IpNet::V4(spec.pod_cidr)],
+            node_ports: 30000..=32767,
+        },
     };
     let server = tokio::spawn(apiserver::serve(config, listeners, until_stopped(stopped.clone())));
     let client = cluster::client(&paths.control_plane().kubeconfig()).await?;

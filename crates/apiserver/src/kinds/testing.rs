@@ -11,7 +11,8 @@ pub(super) fn kind(name: &str) -> &'static Kind {
 
 pub(super) fn allocation(ranges: &[&str]) -> Allocation {
     let service_ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
-    Allocation::new(AllocationConfig { service_ranges, node_ports: 30000..=32767 }).unwrap()
+    Allocation::new(AllocationConfig { service_ranges, reserved: Vec::new(), node_ports: 30000..=32767 })
+        .unwrap()
 }
 
 pub(super) fn context(allocation: &Allocation) -> Context<'_> {

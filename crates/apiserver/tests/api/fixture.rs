@@ -60,6 +60,7 @@ impl Server {
                 .unwrap(),
             allocation: AllocationConfig {
                 service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
+                reserved: Vec::new(),
                 node_ports: 30000..=32767,
             },
         };

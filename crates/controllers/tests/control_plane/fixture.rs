@@ -99,6 +99,7 @@ impl Cluster {
             node_client: self.pki.client("node-client", "kube-apiserver", "system:masters").unwrap(),
             allocation: AllocationConfig {
                 service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
+                reserved: Vec::new(),
                 node_ports: 30000..=32767,
             },
         };

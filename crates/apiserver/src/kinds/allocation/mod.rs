@@ -18,11 +18,17 @@ use thiserror::Error;
 
 use pool::Pool;
 
+/// The fewest addresses a service range can do with: those of the smallest range that is accepted, a /29.
+const SMALLEST: u64 = 6;
+
 /// The ranges that addresses and ports are taken from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllocationConfig {
     /// One range, or one per IP family; the first one's family is the cluster's primary.
     pub service_ranges: Vec<IpNet>,
+    /// Ranges whose addresses belong to something else, such as nodes or pods. No Service gets one of them, asked for or
+    /// not. They may lie in a service range, touch it or lie elsewhere, and may overlap each other.
+    pub reserved: Vec<IpNet>,
     /// Node ports; Kubernetes' default is 30000-32767.
     pub node_ports: RangeInclusive<u16>,
 }
@@ -36,6 +42,14 @@ pub enum AllocationConfigError {
     /// Not even room for the API server's own service and one more.
     #[error("service range {0} is too small: it must hold at least 8 addresses")]
     TooSmall(IpNet),
+    /// A reserved range holds the address of the Service `kubernetes`, or leaves hardly any other.
+    #[error(
+        "service range {range}: its first address or nearly all of its addresses are reserved for something else"
+    )]
+    Reserved {
+        /// The service range.
+        range: IpNet,
+    },
     /// The range of ports is empty or starts at 0.
     #[error("node ports {first}-{last}: not a range of ports")]
     NodePorts {
@@ -51,6 +65,10 @@ pub enum AllocationConfigError {
 pub(super) enum AllocationError {
     #[error("the provided IP ({address}) is not in the valid range. The range of valid IPs is {ranges}")]
     AddressRange { address: IpAddr, ranges: String },
+    #[error(
+        "the provided IP ({address}) is in {range}, which is reserved for other addresses of this cluster"
+    )]
+    AddressReserved { address: IpAddr, range: IpNet },
     #[error("provided IP is already allocated")]
     AddressTaken,
     #[error("failed to allocate a serviceIP: range is full")]
@@ -97,7 +115,8 @@ pub struct Reservation {
 }
 
 impl Allocation {
-    /// Everything free but the first address of each range, which belongs to the Service `kubernetes`.
+    /// Everything free but what is reserved and the first address of each range, which belongs to the Service
+    /// `kubernetes`.
     ///
     /// # Errors
     /// When the ranges cannot be used.
@@ -113,7 +132,15 @@ impl Allocation {
         }
         let addresses = config.service_ranges.iter().map(|range| {
             let size = Pool::range_size(range);
-            if size < 6 { Err(AllocationConfigError::TooSmall(*range)) } else { Ok(Pool::addresses(size)) }
+            if size < SMALLEST {
+                return Err(AllocationConfigError::TooSmall(*range));
+            }
+            let reserved = config.reserved.iter().filter_map(|other| Pool::overlap(range, other));
+            let pool = Pool::addresses(size, reserved.collect());
+            if pool.is_reserved(0) || pool.usable() < SMALLEST {
+                return Err(AllocationConfigError::Reserved { range: *range });
+            }
+            Ok(pool)
         });
         let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
         let ports = Pool::ports(u64::from(last - first) + 1);
@@ -190,6 +217,9 @@ impl Reservation {
             let ranges: Vec<String> = config.service_ranges.iter().map(ToString::to_string).collect();
             return Err(AllocationError::AddressRange { address, ranges: ranges.join(", ") });
         };
+        if let Some(range) = config.reserved.iter().find(|range| range.contains(&address)) {
+            return Err(AllocationError::AddressReserved { address, range: *range });
+        }
         let kept = offset == 0 && !api_service;
         if kept || !pool.take(offset) {
             return Err(AllocationError::AddressTaken);

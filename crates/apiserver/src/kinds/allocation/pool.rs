@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use ipnet::IpNet;
 use rand::Rng;
 
-/// Offsets `0..size`, each free or taken.
+/// Offsets `0..size`, each free, taken, or reserved: never given out.
 ///
 /// Picks come from above the band that people use for addresses and ports they choose themselves, as long as there is
 /// room (KEP-3070 and KEP-3668); at random, so that a value just given back is not handed out again at once.
@@ -17,30 +18,58 @@ pub(super) struct Pool {
     band: u64,
     /// Offsets below this are never picked, only taken.
     kept: u64,
+    /// Ascending, apart from each other, below `size`.
+    reserved: Vec<Range<u64>>,
     taken: HashSet<u64>,
     /// How many of the taken offsets are in the band.
     taken_in_band: u64,
 }
 
 impl Pool {
-    /// Offset 0 is the first usable address, kept for the API server's own service.
-    pub(super) fn addresses(size: u64) -> Self {
+    /// Offset 0 is the first usable address, kept for the API server's own service. The reserved ranges may overlap and
+    /// reach beyond the pool.
+    pub(super) fn addresses(size: u64, reserved: Vec<Range<u64>>) -> Self {
         // The bounds of Kubernetes' calculateRangeOffset for addresses.
-        Self::new(size, if size <= 16 { 0 } else { (size / 16).clamp(16, 256) }, 1)
+        Self::new(size, if size <= 16 { 0 } else { (size / 16).clamp(16, 256) }, 1, reserved)
     }
 
     pub(super) fn ports(size: u64) -> Self {
         // The bounds of Kubernetes' calculateRangeOffset for ports.
-        Self::new(size, if size <= 16 { 0 } else { (size / 32).clamp(16, 128) }, 0)
+        Self::new(size, if size <= 16 { 0 } else { (size / 32).clamp(16, 128) }, 0, Vec::new())
     }
 
-    fn new(size: u64, band: u64, kept: u64) -> Self {
-        Self { size, band: band.max(kept), kept, taken: HashSet::new(), taken_in_band: 0 }
+    fn new(size: u64, band: u64, kept: u64, mut reserved: Vec<Range<u64>>) -> Self {
+        reserved.sort_by_key(|range| range.start);
+        let mut apart: Vec<Range<u64>> = Vec::new();
+        for range in reserved {
+            let range = range.start..range.end.min(size);
+            match apart.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ if range.is_empty() => {}
+                _ => apart.push(range),
+            }
+        }
+        Self { size, band: band.max(kept), kept, reserved: apart, taken: HashSet::new(), taken_in_band: 0 }
     }
 
-    /// Marks the offset as taken; false when it was, or when there is no such offset.
+    /// Whether the offset is never given out.
+    pub(super) fn is_reserved(&self, offset: u64) -> bool {
+        self.reserved.iter().any(|range| range.contains(&offset))
+    }
+
+    /// How many offsets are not reserved.
+    pub(super) fn usable(&self) -> u64 {
+        self.size - self.reserved_in(0, self.size)
+    }
+
+    fn reserved_in(&self, from: u64, to: u64) -> u64 {
+        let inside = |range: &Range<u64>| range.end.min(to).saturating_sub(range.start.max(from));
+        self.reserved.iter().map(inside).sum()
+    }
+
+    /// Marks the offset as taken; false when it was, when it is reserved, or when there is no such offset.
     pub(super) fn take(&mut self, offset: u64) -> bool {
-        if offset >= self.size || !self.taken.insert(offset) {
+        if offset >= self.size || self.is_reserved(offset) || !self.taken.insert(offset) {
             return false;
         }
         self.taken_in_band += u64::from(offset < self.band);
@@ -56,8 +85,8 @@ impl Pool {
 
     /// Takes a free offset, `None` when there is none.
     pub(super) fn pick(&mut self, random: &mut impl Rng) -> Option<u64> {
-        let above = self.size - self.band - (self.taken.len() as u64 - self.taken_in_band);
-        let found = if above > 0 {
+        let usable = self.size - self.band - self.reserved_in(self.band, self.size);
+        let found = if usable > self.taken.len() as u64 - self.taken_in_band {
             self.probe(self.band, self.size, random)
         } else {
             self.probe(self.kept, self.band, random)
@@ -73,7 +102,21 @@ impl Pool {
             return None;
         }
         let start = random.random_range(from..to);
-        (start..to).chain(from..start).find(|offset| !self.taken.contains(offset))
+        self.first_free(start, to).or_else(|| self.first_free(from, start))
+    }
+
+    fn first_free(&self, from: u64, to: u64) -> Option<u64> {
+        let mut offset = from;
+        while offset < to {
+            if let Some(range) = self.reserved.iter().find(|range| range.contains(&offset)) {
+                offset = range.end;
+            } else if self.taken.contains(&offset) {
+                offset += 1;
+            } else {
+                return Some(offset);
+            }
+        }
+        None
     }
 
     /// Number of usable addresses: not the network's own, for IPv4 not the broadcast address; at most 2^20, as many as
@@ -82,6 +125,20 @@ impl Pool {
         let bits = u32::from(range.max_prefix_len() - range.prefix_len()).min(20);
         let all = 1_u64 << bits;
         all.saturating_sub(if range.addr().is_ipv4() { 2 } else { 1 })
+    }
+
+    /// The offsets of `range` whose addresses are in `other`; `None` when they have nothing in common.
+    pub(super) fn overlap(range: &IpNet, other: &IpNet) -> Option<Range<u64>> {
+        if other.contains(range) {
+            return Some(0..Self::range_size(range));
+        }
+        if !range.contains(other) {
+            return None;
+        }
+        // The network's own address has no offset, but then the next one is the first.
+        let first = Self::offset(range, other.network()).unwrap_or(0);
+        let last = Self::offset(range, other.broadcast())?;
+        Some(first..last.saturating_add(1))
     }
 
     /// The address at an offset; offset 0 is the network's first host.

@@ -5,9 +5,13 @@ use serde_json::json;
 
 use super::*;
 
+fn config(ranges: &[&str], reserved: &[&str]) -> AllocationConfig {
+    let parse = |ranges: &[&str]| ranges.iter().map(|range| range.parse().unwrap()).collect();
+    AllocationConfig { service_ranges: parse(ranges), reserved: parse(reserved), node_ports: 30000..=32767 }
+}
+
 fn allocation(range: &str) -> Allocation {
-    let service_ranges = vec![range.parse().unwrap()];
-    Allocation::new(AllocationConfig { service_ranges, node_ports: 30000..=32767 }).unwrap()
+    Allocation::new(config(&[range], &[])).unwrap()
 }
 
 #[test]
@@ -79,16 +83,61 @@ fn restored_values_are_taken_and_free_after_the_delete() {
 
 #[test]
 fn ranges_that_cannot_work_are_refused() {
-    let config = |ranges: &[&str]| AllocationConfig {
-        service_ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
-        node_ports: 30000..=32767,
-    };
+    let config = |ranges: &[&str]| config(ranges, &[]);
     assert_eq!(Allocation::new(config(&[])).unwrap_err(), AllocationConfigError::Families(0));
     assert!(Allocation::new(config(&["10.0.0.0/30"])).is_err());
     assert!(Allocation::new(config(&["10.0.0.0/24", "10.1.0.0/24"])).is_err());
     let both = Allocation::new(config(&["10.0.0.0/24", "fd00:96::/108"])).unwrap();
     assert_eq!(both.families().collect::<Vec<_>>(), [true, false]);
     assert!(both.reserve().pick_address(false).unwrap().is_ipv6());
+}
+
+/// The reference cluster: its nodes have addresses of the service range.
+#[test]
+fn reserved_addresses_are_never_given() {
+    let reserved = ["10.100.0.0/24", "10.244.0.0/16", "10.100.0.128/25"];
+    let allocation = Allocation::new(config(&["10.96.0.0/12"], &reserved)).unwrap();
+    let mut reservation = allocation.reserve();
+    let node = "10.100.0.2".parse().unwrap();
+    assert_eq!(
+        reservation.take_address(node, false).unwrap_err().to_string(),
+        "the provided IP (10.100.0.2) is in 10.100.0.0/24, which is reserved for other addresses of this cluster"
+    );
+    for free in ["10.99.255.255", "10.100.1.0"] {
+        assert_eq!(reservation.take_address(free.parse().unwrap(), false), Ok(()));
+    }
+    // A Service made before the range was reserved keeps its address, and gives nothing back.
+    let old = json!({"spec": {"clusterIPs": ["10.100.0.2"]}});
+    allocation.restore(&old);
+    let mut release = allocation.reserve();
+    release.free_address(node);
+    release.commit();
+    assert!(matches!(reservation.take_address(node, false), Err(AllocationError::AddressReserved { .. })));
+}
+
+#[test]
+fn a_range_full_but_for_the_reserved_addresses_is_full() {
+    let reserved = ["10.96.0.64/26", "10.96.0.8/29", "10.96.0.252/30"];
+    let allocation = Allocation::new(config(&["10.96.0.0/24"], &reserved)).unwrap();
+    let mut reservation = allocation.reserve();
+    let mut seen = BTreeSet::new();
+    // 254 hosts, of which one is the API server's and 64, 8 and 3 are reserved.
+    for _ in 0..254 - 1 - 64 - 8 - 3 {
+        assert!(seen.insert(reservation.pick_address(true).unwrap()));
+    }
+    assert_eq!(reservation.pick_address(true), Err(AllocationError::AddressesExhausted));
+    let reserved: Vec<IpNet> = reserved.iter().map(|range| range.parse().unwrap()).collect();
+    assert!(seen.iter().all(|address| reserved.iter().all(|range| !range.contains(address))), "{seen:?}");
+}
+
+#[test]
+fn a_reserved_range_that_leaves_too_little_is_refused() {
+    for reserved in [["10.96.0.0/30"], ["10.96.0.0/16"], ["10.0.0.0/8"]] {
+        let error = Allocation::new(config(&["10.96.0.0/16"], &reserved)).unwrap_err();
+        assert_eq!(error, AllocationConfigError::Reserved { range: "10.96.0.0/16".parse().unwrap() });
+    }
+    assert!(Allocation::new(config(&["10.96.0.0/28"], &["10.96.0.4/30", "10.96.0.8/29"])).is_err());
+    assert!(Allocation::new(config(&["10.96.0.0/16"], &["10.100.0.0/24", "fd00::/64"])).is_ok());
 }
 
 #[derive(Debug, Clone)]
@@ -148,7 +197,8 @@ proptest! {
 
 #[test]
 fn many_callers_at_once_never_share_an_address() {
-    let allocation = allocation("10.96.0.0/12");
+    let nodes: IpNet = "10.100.0.0/16".parse().unwrap();
+    let allocation = Allocation::new(config(&["10.96.0.0/12"], &[&nodes.to_string()])).unwrap();
     let threads: Vec<_> = (0..8)
         .map(|_| {
             let allocation = allocation.clone();
@@ -163,4 +213,5 @@ fn many_callers_at_once_never_share_an_address() {
         .collect();
     let all: BTreeSet<IpAddr> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
     assert_eq!(all.len(), 50_000);
+    assert!(all.iter().all(|address| !nodes.contains(address)));
 }
