@@ -55,8 +55,8 @@ pub(super) enum Expression {
     Ct { key: u32, direction: Option<u8>, to: Slot },
     /// `fib`: what the routing table says.
     Fib { flags: u32, result: u32, to: Slot },
-    /// `numgen`, random: 0 to `modulus` - 1.
-    Random { modulus: u32, to: Slot },
+    /// `numgen`: 0 to `modulus` - 1, `random` or in turn.
+    Number { random: bool, modulus: u32, to: Slot },
     /// `bitwise`: `to = from & mask ^ xor`.
     Bitwise { from: Slot, to: Slot, mask: Vec<u8>, xor: Vec<u8> },
     /// `cmp` for equality.
@@ -119,7 +119,7 @@ impl Expression {
             Self::Meta { .. } | Self::SetMeta { .. } => "meta",
             Self::Ct { .. } => "ct",
             Self::Fib { .. } => "fib",
-            Self::Random { .. } => "numgen",
+            Self::Number { .. } => "numgen",
             Self::Bitwise { .. } => "bitwise",
             Self::Compare { .. } => "cmp",
             Self::Range { .. } => "range",
@@ -170,10 +170,10 @@ impl Expression {
                 writer.u32(2, *result);
                 writer.u32(3, *flags);
             }
-            Self::Random { modulus, to } => {
+            Self::Number { random, modulus, to } => {
                 writer.u32(1, to.register());
                 writer.u32(2, *modulus);
-                writer.u32(3, RANDOM);
+                writer.u32(3, if *random { RANDOM } else { IN_TURN });
                 writer.u32(4, 0);
             }
             Self::Bitwise { from, to, mask, xor } => {
@@ -269,8 +269,13 @@ impl Expression {
             },
             "ct" => Self::Ct { key: data.u32(2)?, direction: data.u8(3), to: slot(1)? },
             "fib" => Self::Fib { flags: data.u32(3)?, result: data.u32(2)?, to: slot(1)? },
-            "numgen" if data.u32(3)? == RANDOM && data.u32(4).unwrap_or(0) == 0 => {
-                Self::Random { modulus: data.u32(2)?, to: slot(1)? }
+            "numgen" if data.u32(4).unwrap_or(0) == 0 => {
+                let random = match data.u32(3)? {
+                    IN_TURN => false,
+                    RANDOM => true,
+                    _ => return None,
+                };
+                Self::Number { random, modulus: data.u32(2)?, to: slot(1)? }
             }
             // An operation other than mask-and-xor is a shift.
             "bitwise" if data.u32(6).unwrap_or(0) == 0 => {
@@ -333,6 +338,8 @@ impl Expression {
     }
 }
 
+/// `NFT_NG_INCREMENTAL`.
+const IN_TURN: u32 = 0;
 /// `NFT_NG_RANDOM`.
 const RANDOM: u32 = 1;
 /// `NFT_NAT_DNAT`.

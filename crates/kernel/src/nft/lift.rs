@@ -109,7 +109,7 @@ impl Lifter {
             | Expression::SetMeta { .. }
             | Expression::Ct { .. }
             | Expression::Fib { .. }
-            | Expression::Random { .. }
+            | Expression::Number { .. }
             | Expression::Foreign(_) => return None,
         })
     }
@@ -117,7 +117,12 @@ impl Lifter {
     /// The selector that an expression loads, found by trying: there are few.
     fn selector(&self, expression: &Expression) -> Option<(Slot, Selector)> {
         let to = match expression {
-            Expression::Random { modulus, to } => return Some((*to, Selector::Random { modulus: *modulus })),
+            Expression::Number { random: true, modulus, to } => {
+                return Some((*to, Selector::Random { modulus: *modulus }));
+            }
+            Expression::Number { random: false, modulus, to } => {
+                return Some((*to, Selector::Turn { modulus: *modulus }));
+            }
             Expression::Payload { to, .. }
             | Expression::Meta { to, .. }
             | Expression::Ct { to, .. }

@@ -185,8 +185,11 @@ pub(super) fn load(family: Family, selector: Selector, to: Slot) -> Result<Expre
             Family::Ip6 => number::CT_DST_IP6,
         }),
         Selector::OriginalDestinationPort => original(number::CT_PROTO_DST),
-        Selector::Random { modulus: 0 } => return Err("there is no random number below 0".to_owned()),
-        Selector::Random { modulus } => Expression::Random { modulus, to },
+        Selector::Random { modulus: 0 } | Selector::Turn { modulus: 0 } => {
+            return Err("there is no number below 0".to_owned());
+        }
+        Selector::Random { modulus } => Expression::Number { random: true, modulus, to },
+        Selector::Turn { modulus } => Expression::Number { random: false, modulus, to },
     })
 }
 

@@ -32,6 +32,7 @@ fn key_selector() -> impl Strategy<Value = Selector> {
             Selector::OriginalDestinationPort,
         ]),
         (1..=u32::MAX).prop_map(|modulus| Selector::Random { modulus }),
+        (1..=u32::MAX).prop_map(|modulus| Selector::Turn { modulus }),
     ]
 }
 
@@ -237,6 +238,7 @@ fn what_no_rule_can_say_is_unwritable() {
         Statement::within([], Name::constant("s")),
         Statement::within([Selector::ConnectionState], Name::constant("s")),
         Statement::within([Selector::Random { modulus: 0 }], Name::constant("s")),
+        Statement::within([Selector::Turn { modulus: 0 }], Name::constant("s")),
         Statement::equal(Selector::ConnectionState, Operand::States(Vec::new())),
         Statement::equal(
             Selector::ConnectionState,

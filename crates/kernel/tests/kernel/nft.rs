@@ -59,7 +59,7 @@ fn base(kind: ChainKind, hook: Hook, priority: i32) -> BaseChain {
 fn services(family: Family) -> Ruleset {
     use Selector::{
         DestinationAddress, DestinationPort, OriginalDestinationAddress, OriginalDestinationPort, Protocol,
-        Random, SourceAddress,
+        Random, SourceAddress, Turn,
     };
     let ip = address_type(family);
     let mut ruleset = Ruleset::new(table(family));
@@ -89,7 +89,12 @@ fn services(family: Family) -> Ruleset {
     ruleset.sets.insert(AFFINITY, Set::new(affinity));
 
     let pick = Rule::new([Statement::dnat_map(pick, ENDPOINTS)]);
-    ruleset.chains.insert(lb, Chain::regular([pick.clone()]));
+    let in_turn = [DestinationAddress, Protocol, DestinationPort, Turn { modulus: 2 }];
+    let in_turn = Rule::new([
+        Statement::equal(Random { modulus: 4 }, Value::Mark(0)),
+        Statement::dnat_map(in_turn, ENDPOINTS),
+    ]);
+    ruleset.chains.insert(lb, Chain::regular([in_turn, pick.clone()]));
     let affine = [Rule::new([Statement::dnat_map(client, AFFINITY)]), pick];
     ruleset.chains.insert(lb_affine, Chain::regular(affine));
     let remember = Rule::new([Statement::Update {

@@ -57,6 +57,12 @@ pub enum Selector {
         /// How many numbers there are; at least 1.
         modulus: u32,
     },
+    /// `numgen inc mod N`: the numbers from 0 to `modulus` - 1 in turn. Each rule has a counter of its own, which starts
+    /// anew when its chain is replaced. In a key its field has [`Type::Mark`].
+    Turn {
+        /// How many numbers there are; at least 1.
+        modulus: u32,
+    },
 }
 
 impl Selector {
@@ -72,7 +78,7 @@ impl Selector {
             Self::Protocol => Some(Type::Protocol),
             Self::SourcePort | Self::DestinationPort | Self::OriginalDestinationPort => Some(Type::Port),
             Self::InputInterface | Self::OutputInterface => Some(Type::Interface),
-            Self::Mark | Self::Random { .. } => Some(Type::Mark),
+            Self::Mark | Self::Random { .. } | Self::Turn { .. } => Some(Type::Mark),
             Self::DestinationType | Self::ConnectionState | Self::ConnectionStatus => None,
         }
     }

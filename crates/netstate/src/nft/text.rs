@@ -309,6 +309,7 @@ impl Display for SelectorText {
             Selector::OriginalDestinationAddress => write!(f, "ct original {family} daddr"),
             Selector::OriginalDestinationPort => f.write_str("ct original proto-dst"),
             Selector::Random { modulus } => write!(f, "numgen random mod {modulus}"),
+            Selector::Turn { modulus } => write!(f, "numgen inc mod {modulus}"),
         }
     }
 }
@@ -389,6 +390,12 @@ fn match_text(
     SelectorText { family, selector }.fmt(f)?;
     let not = not(comparison);
     match operand {
+        // Marks are numbers too, but people write them in hexadecimal.
+        Operand::Value(Value::Mark(number))
+            if matches!(selector, Selector::Random { .. } | Selector::Turn { .. }) =>
+        {
+            write!(f, " {not}{number}")
+        }
         Operand::Value(value) => write!(f, " {not}{value}"),
         Operand::Range(from, to) => write!(f, " {not}{from}-{to}"),
         Operand::MaskedMark { mask, value } => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 use netstate::nft::{
     BaseChain, Chain, ChainKind, Family, Hook, L4Protocol, Name, Policy, Reject, Rule, Ruleset, Selector,
-    Set, SetDefinition, Statement, Table, Type, UpdateData, UpdateMode, Verdict, priority,
+    Set, SetDefinition, Statement, Table, Type, UpdateData, UpdateMode, Value, Verdict, priority,
 };
 
 use crate::NodeContext;
@@ -34,6 +34,13 @@ pub(super) const AFFINITY: Name = Name::constant("affinity");
 pub(super) const STICKY: Name = Name::constant("sticky");
 /// protocol . port of node ports whose service remembers its clients → the chain that does.
 pub(super) const STICKY_NODE_PORTS: Name = Name::constant("sticky-node-ports");
+
+/// A connection takes one of so many cycles by chance, and in it the endpoint whose turn it is.
+///
+/// One cycle alone would be perfectly even, but predictable: a client that asks two services with as many endpoints
+/// in alternation would always get the same one of each. Chance alone strays by √n connections in n. Together no
+/// endpoint is ever more than this number of connections ahead of another, and nobody can tell which one is next.
+const CYCLES: u32 = 4;
 
 const DISPATCH: Name = Name::constant("dispatch");
 const REMEMBER: Name = Name::constant("remember");
@@ -101,15 +108,21 @@ fn balance(context: &NodeContext, side: Side, endpoints: u32, sticky: bool) -> V
         Side::Cluster => (CLUSTER_DOOR.as_slice(), ENDPOINTS),
         Side::Node => (NODE_DOOR.as_slice(), NODE_ENDPOINTS),
     };
-    let mut pick = door.to_vec();
-    pick.push(Selector::Random { modulus: endpoints });
-
     let mut rules = Vec::new();
     rules.extend(mark(context, side));
     if sticky {
         rules.push(Rule::new([Statement::dnat_map(CLIENT, AFFINITY)]));
     }
-    rules.push(Rule::new([Statement::dnat_map(pick, map)]));
+    let mut slot = door.to_vec();
+    slot.push(Selector::Turn { modulus: endpoints });
+    let in_turn = || Statement::dnat_map(slot.clone(), map.clone());
+    // With one endpoint there is nothing to choose.
+    let cycles = if endpoints == 1 { 1 } else { CYCLES };
+    for left in (2..=cycles).rev() {
+        let chance = Statement::equal(Selector::Random { modulus: left }, Value::Mark(0));
+        rules.push(Rule::new([chance, in_turn()]));
+    }
+    rules.push(Rule::new([in_turn()]));
     rules
 }
 

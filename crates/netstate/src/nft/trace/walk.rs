@@ -295,7 +295,10 @@ impl<'a> Walk<'a> {
             Selector::Mark => Value::Mark(packet.mark),
             Selector::OriginalDestinationAddress => self.original.ip().into(),
             Selector::OriginalDestinationPort => Value::Port(self.original.port()),
-            Selector::Random { modulus } => Value::Mark((self.random)(modulus).checked_rem(modulus)?),
+            // Whose turn it is depends on all packets before: to one packet it is as good as chance.
+            Selector::Random { modulus } | Selector::Turn { modulus } => {
+                Value::Mark((self.random)(modulus).checked_rem(modulus)?)
+            }
             Selector::DestinationType | Selector::ConnectionState | Selector::ConnectionStatus => {
                 return None;
             }
