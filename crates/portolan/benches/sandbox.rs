@@ -21,7 +21,11 @@ fn main() {
     for (what, mut times, target) in [("ADD", add, "5.0"), ("DEL", delete, "")] {
         times.sort();
         for (name, index) in [("p50", ROUNDS / 2), ("p99", ROUNDS * 99 / 100)] {
-            println!("{:<72} {:>8.2} {target:>8}", format!("{what}, {name}"), times[index].as_secs_f64() * 1000.0);
+            println!(
+                "{:<72} {:>8.2} {target:>8}",
+                format!("{what}, {name}"),
+                times[index].as_secs_f64() * 1000.0
+            );
         }
     }
 }

@@ -33,7 +33,10 @@ pub struct Arguments {
 /// Runs until TERM or INT. Pods, links and rules stay.
 pub fn run(arguments: &Arguments, state: &StateRoot) -> Result<ExitCode> {
     let spec = cluster::load(state, &arguments.lab)?;
-    let node = spec.node(&arguments.node).with_context(|| format!("the lab has no node '{}'", arguments.node))?.clone();
+    let node = spec
+        .node(&arguments.node)
+        .with_context(|| format!("the lab has no node '{}'", arguments.node))?
+        .clone();
     let paths = state.lab(&arguments.lab);
     let images = state.images();
     process::serve(|stopped| async move {

@@ -39,7 +39,8 @@ pub enum Command {
 /// Runs one of them.
 pub fn run(command: Command, state: &StateRoot) -> Result<ExitCode> {
     let directory = state.images();
-    std::fs::create_dir_all(state.path()).with_context(|| format!("cannot make {}", state.path().display()))?;
+    std::fs::create_dir_all(state.path())
+        .with_context(|| format!("cannot make {}", state.path().display()))?;
     let store = Store::open(&directory)?;
     match command {
         Command::Import { path, tag } => {

@@ -105,9 +105,20 @@ pub fn run(command: Command, state: &StateRoot) -> Result<ExitCode> {
             let status = process::block_on(cluster::status(state, &arguments.named.name))?;
             let rows = status.parts.iter().map(|part| {
                 let pid = part.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-                vec![part.name.clone(), part.address.to_string(), part.state.clone(), pid, part.detail.clone()]
+                vec![
+                    part.name.clone(),
+                    part.address.to_string(),
+                    part.state.clone(),
+                    pid,
+                    part.detail.clone(),
+                ]
             });
-            output::print(arguments.shown.output, &status, &["PART", "ADDRESS", "STATE", "PID", "DETAIL"], rows)?;
+            output::print(
+                arguments.shown.output,
+                &status,
+                &["PART", "ADDRESS", "STATE", "PID", "DETAIL"],
+                rows,
+            )?;
         }
         Command::Exec(exec) => return cluster::exec(state, &exec.named.name, &exec.place, &exec.command),
         Command::Kubeconfig(named) => {

@@ -27,8 +27,7 @@ pub fn ensure(spec: &LabSpec, paths: &LabPaths) -> Result<()> {
                 .with_context(|| format!("cannot make {}", directory.display()))?;
         }
         let cluster = format!("portolan-{}", spec.name);
-        let file =
-            Kubeconfig { cluster: &cluster, user, server, authority: pki.authority(), credentials };
+        let file = Kubeconfig { cluster: &cluster, user, server, authority: pki.authority(), credentials };
         file.write(path).map_err(anyhow::Error::from)
     };
     let admin = pki.client("admin", "kubernetes-admin", "system:masters")?;

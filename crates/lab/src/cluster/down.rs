@@ -51,7 +51,10 @@ pub fn down(state: &StateRoot, name: &LabName) -> Result<()> {
         eprintln!("The lab '{name}' is gone.");
         Ok(())
     } else {
-        bail!("not all of the lab '{name}' could be removed; run `portolan lab down` again\n  {}", errors.join("\n  "))
+        bail!(
+            "not all of the lab '{name}' could be removed; run `portolan lab down` again\n  {}",
+            errors.join("\n  ")
+        )
     }
 }
 

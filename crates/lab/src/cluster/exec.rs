@@ -65,12 +65,16 @@ fn find(state: &StateRoot, spec: &LabSpec, place: &Place) -> Result<Netns> {
                     spec.name
                 )
             })?;
-            let missing = || format!("{machine} is gone; `portolan lab up --name {}` heals the lab", spec.name);
+            let missing =
+                || format!("{machine} is gone; `portolan lab up --name {}` heals the lab", spec.name);
             netns::open(&namespace).with_context(missing)
         }
         Place::Pod { namespace, name } => {
-            let nodes: Vec<_> =
-                spec.nodes.iter().map(|node| state.lab(&spec.name).node(&node.name).root().to_owned()).collect();
+            let nodes: Vec<_> = spec
+                .nodes
+                .iter()
+                .map(|node| state.lab(&spec.name).node(&node.name).root().to_owned())
+                .collect();
             let pod = crate::pods::find_sandbox(&nodes, namespace, name)?
                 .with_context(|| format!("no pod {namespace}/{name} runs on the lab's nodes"))?;
             Ok(Netns::open_path(&pod)?)

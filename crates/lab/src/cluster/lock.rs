@@ -30,7 +30,9 @@ impl LabLock {
                 Err((_, Errno::EWOULDBLOCK)) => {
                     bail!("another command is changing this lab just now; try again when it has ended")
                 }
-                Err((_, errno)) => return Err(errno).with_context(|| format!("cannot lock {}", path.display())),
+                Err((_, errno)) => {
+                    return Err(errno).with_context(|| format!("cannot lock {}", path.display()));
+                }
             };
             // The holder before us may have removed the file between our opening and our locking it.
             if same_file(&file, &path).with_context(|| format!("cannot look at {}", path.display()))? {

@@ -25,7 +25,8 @@ pub fn require_root() -> Result<()> {
 pub fn require_tools() -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = |tool: &str| std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
-    let missing: Vec<&str> = TOOLS.iter().filter(|(tool, _)| !found(tool)).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> =
+        TOOLS.iter().filter(|(tool, _)| !found(tool)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -45,12 +46,15 @@ pub fn api_port(request: &LabRequest, taken: &[u16]) -> Result<u16> {
         Some(port) => bail!("port {port} of 127.0.0.1 is in use; give another --api-port, or none"),
         None => match (API_PORT..API_PORT + 1000).find(free) {
             Some(port) => Ok(port),
-            None => bail!("no port from {API_PORT} to {} of 127.0.0.1 is free; give --api-port", API_PORT + 999),
+            None => {
+                bail!("no port from {API_PORT} to {} of 127.0.0.1 is free; give --api-port", API_PORT + 999)
+            }
         },
     }
 }
 
 /// Whether the images of the walkthrough are in the store; a lab without them works, but has nothing to run.
 pub fn has_images(store: PathBuf) -> bool {
-    store.is_dir() && Store::open(&store).and_then(|store| store.list()).is_ok_and(|images| !images.is_empty())
+    store.is_dir()
+        && Store::open(&store).and_then(|store| store.list()).is_ok_and(|images| !images.is_empty())
 }

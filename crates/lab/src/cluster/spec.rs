@@ -358,7 +358,9 @@ pub enum SpecError {
     NoNodes,
     #[error(transparent)]
     Ranges(#[from] RangeError),
-    #[error("the lab '{name}' is there with another {option}; take it down first, or give the new one another --name")]
+    #[error(
+        "the lab '{name}' is there with another {option}; take it down first, or give the new one another --name"
+    )]
     Differs { name: LabName, option: &'static str },
     #[error("cannot read {path}: {source}")]
     Read { path: std::path::PathBuf, source: std::io::Error },
@@ -428,7 +430,10 @@ mod tests {
         };
         assert_eq!(option(LabRequest { nodes: Some(3), ..request() }), "--nodes");
         assert_eq!(option(LabRequest { pod_cidr: "10.0.0.0/14".parse().ok(), ..request() }), "--pod-cidr");
-        assert_eq!(option(LabRequest { proxy_modes: vec!["none".parse().unwrap()], ..request() }), "--proxy-mode");
+        assert_eq!(
+            option(LabRequest { proxy_modes: vec!["none".parse().unwrap()], ..request() }),
+            "--proxy-mode"
+        );
         assert_eq!(option(LabRequest { api_port: Some(1), ..request() }), "--api-port");
     }
 

@@ -85,7 +85,8 @@ pub struct Part {
 pub fn list(state: &StateRoot) -> Result<Vec<LabSummary>> {
     let summary = |spec: LabSpec| {
         let paths = state.lab(&spec.name);
-        let nodes = spec.nodes.iter().filter(|node| daemon::running(&paths.node(&node.name)).is_some()).count();
+        let nodes =
+            spec.nodes.iter().filter(|node| daemon::running(&paths.node(&node.name)).is_some()).count();
         let running = nodes + usize::from(daemon::running(&paths.control_plane()).is_some());
         let lab_state = match running {
             0 => LabState::Stopped,
@@ -118,8 +119,20 @@ pub async fn status(state: &StateRoot, name: &LabName) -> Result<LabStatus> {
         if there { "running" } else { "missing" }
     };
     let mut parts = vec![
-        part("router", spec.network().gateway(), present("router"), None, format!("gateway of {}", spec.node_cidr)),
-        part("outside", topology::plan::OUTSIDE_ADDRESS, present("outside"), None, "beyond the router, no member".to_owned()),
+        part(
+            "router",
+            spec.network().gateway(),
+            present("router"),
+            None,
+            format!("gateway of {}", spec.node_cidr),
+        ),
+        part(
+            "outside",
+            topology::plan::OUTSIDE_ADDRESS,
+            present("outside"),
+            None,
+            "beyond the router, no member".to_owned(),
+        ),
     ];
     let pid = daemon::running(&paths.control_plane()).map(|process| process.pid);
     let (word, detail) = match (&api, pid) {

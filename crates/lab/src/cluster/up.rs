@@ -90,7 +90,12 @@ fn plan(state: &StateRoot, request: &LabRequest) -> Result<LabSpec> {
     Ok(LabSpec::plan(request, preflight::api_port(request, &taken)?)?)
 }
 
-fn start_control_plane(state: &StateRoot, spec: &LabSpec, paths: &LabPaths, cgroup: &LabCgroup) -> Result<()> {
+fn start_control_plane(
+    state: &StateRoot,
+    spec: &LabSpec,
+    paths: &LabPaths,
+    cgroup: &LabCgroup,
+) -> Result<()> {
     // It starts in the host's namespace, where it opens kubectl's port, and moves into its own.
     let home = netns::open(&names::control_plane(spec.name.as_str()))?;
     let arguments = arguments(state, &["control-plane", "--lab", spec.name.as_str()]);
@@ -106,8 +111,14 @@ fn start_agents(state: &StateRoot, spec: &LabSpec, paths: &LabPaths, cgroup: &La
                 scope.spawn(move || {
                     let home = netns::open(&names::node(spec.name.as_str(), number))?;
                     let words = ["agent", "--lab", spec.name.as_str(), "--node", &node.name];
-                    daemon::ensure(&paths.node(&node.name), cgroup, arguments(state, &words), Some(&home), &home)
-                        .with_context(|| format!("the agent of {}", node.name))
+                    daemon::ensure(
+                        &paths.node(&node.name),
+                        cgroup,
+                        arguments(state, &words),
+                        Some(&home),
+                        &home,
+                    )
+                    .with_context(|| format!("the agent of {}", node.name))
                 })
             })
             .collect();
@@ -135,7 +146,8 @@ pub async fn client(paths: &LabPaths) -> Result<Client> {
 }
 
 fn say_what_to_try(state: &StateRoot, spec: &LabSpec, paths: &LabPaths, took: Duration) {
-    let option = if spec.name.as_str() == "default" { String::new() } else { format!(" --name {}", spec.name) };
+    let option =
+        if spec.name.as_str() == "default" { String::new() } else { format!(" --name {}", spec.name) };
     eprintln!(
         "\nThe lab '{}' runs: {} nodes, in {:.1} s. To use it:\n\n  export KUBECONFIG={}\n  kubectl get nodes -o wide",
         spec.name,

@@ -22,14 +22,16 @@ fn deleting_pods_loses_no_request() {
     std::thread::scope(|scope| {
         let (lab, done, answered) = (&lab, &done, &answered);
         let _end = SetOnDrop(done);
-        let clients = [("node1", inside.as_str()), ("outside", "http://10.100.0.3:30000/")].map(|(place, url)| {
-            scope.spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    lab.curl(place, url).unwrap_or_else(|error| panic!("a request from {place} was lost: {error}"));
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        });
+        let clients =
+            [("node1", inside.as_str()), ("outside", "http://10.100.0.3:30000/")].map(|(place, url)| {
+                scope.spawn(move || {
+                    while !done.load(Ordering::Relaxed) {
+                        lab.curl(place, url)
+                            .unwrap_or_else(|error| panic!("a request from {place} was lost: {error}"));
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            });
         for _ in 0..DELETIONS {
             let pods = lab.pods("run=myhttpd");
             lab.kubectl(&["delete", "pod", &pods[0].name]);

@@ -48,7 +48,8 @@ fn killed_agents_and_control_planes_cost_no_request_and_converge() {
     let wanted = 3 + (KILLS - 1) % 2;
     eventually("as many pods as asked for, all of them serving", || {
         let pods = lab.pods("run=myhttpd");
-        let addresses = lab.kubectl(&["get", "endpoints", "myhttpd-svc", "-o", "jsonpath={.subsets[*].addresses[*].ip}"]);
+        let addresses =
+            lab.kubectl(&["get", "endpoints", "myhttpd-svc", "-o", "jsonpath={.subsets[*].addresses[*].ip}"]);
         let served = addresses.split_whitespace().count();
         if pods.len() == wanted && served == wanted { Ok(()) } else { Err(format!("{pods:?} {addresses}")) }
     });
@@ -112,7 +113,8 @@ fn process(lab: &Lab, part: &str) -> i32 {
 /// Every process in the control groups of a lab.
 fn processes_of(lab: &str) -> Vec<i32> {
     let part = format!("/portolan/{lab}");
-    let belongs = |groups: &str| groups.lines().any(|line| line.ends_with(&part) || line.contains(&format!("{part}/")));
+    let belongs =
+        |groups: &str| groups.lines().any(|line| line.ends_with(&part) || line.contains(&format!("{part}/")));
     std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())

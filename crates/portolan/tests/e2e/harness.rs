@@ -19,7 +19,10 @@ fn state() -> &'static Path {
     static STATE: OnceLock<tempfile::TempDir> = OnceLock::new();
     STATE
         .get_or_init(|| {
-            assert!(nix::unistd::geteuid().is_root(), "these tests make network namespaces: run them as root");
+            assert!(
+                nix::unistd::geteuid().is_root(),
+                "these tests make network namespaces: run them as root"
+            );
             let state = tempfile::tempdir().unwrap();
             for archive in archives() {
                 let archive = archive.to_str().unwrap().to_owned();
@@ -31,9 +34,9 @@ fn state() -> &'static Path {
 }
 
 fn archives() -> Vec<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache")
-    });
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"));
     let directory = cache.join("portolan/images");
     let found: Vec<PathBuf> = std::fs::read_dir(&directory)
         .into_iter()
@@ -61,7 +64,13 @@ pub fn portolan(arguments: &[&str]) -> Command {
 /// Runs a command, asserts that it succeeds, and gives its standard output.
 pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -182,7 +191,8 @@ impl Lab {
 
     /// The pods of a label: name, address, node.
     pub fn pods(&self, selector: &str) -> Vec<Pod> {
-        let template = "jsonpath={range .items[*]}{.metadata.name} {.status.podIP} {.spec.nodeName}{\"\\n\"}{end}";
+        let template =
+            "jsonpath={range .items[*]}{.metadata.name} {.status.podIP} {.spec.nodeName}{\"\\n\"}{end}";
         self.kubectl(&["get", "pods", "-l", selector, "-o", template])
             .lines()
             .map(|line| {

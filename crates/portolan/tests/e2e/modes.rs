@@ -14,7 +14,8 @@ fn a_node_without_proxy_reaches_pods_but_no_service() {
     lab.curl("control-plane", service).expect_err("no proxy runs beside the API server");
     for pod in lab.pods("run=httpd") {
         for place in ["node1", "node3", "control-plane"] {
-            lab.curl(place, &format!("http://{}/", pod.address)).expect("a pod address is routed, no proxy needed");
+            lab.curl(place, &format!("http://{}/", pod.address))
+                .expect("a pod address is routed, no proxy needed");
         }
     }
 }

@@ -25,7 +25,10 @@ fn requests_for_impossible_labs_are_refused_before_anything_is_made() {
         assert!(message.contains(expected), "{arguments:?}: {message}");
     }
     let namespaces = std::fs::read_dir("/run/netns").map(|entries| {
-        entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| n.contains("-refused-")).count()
+        entries
+            .filter_map(|e| e.ok()?.file_name().into_string().ok())
+            .filter(|n| n.contains("-refused-"))
+            .count()
     });
     assert_eq!(namespaces.unwrap_or(0), 0);
 }
@@ -37,11 +40,15 @@ fn invalid_manifests_are_refused_with_the_path_of_the_field() {
         format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: bad\nspec:\n  ports:\n  - port: {port}\n")
     };
     let cases = [
-        (service("70000"), "spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive"),
+        (
+            service("70000"),
+            "spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive",
+        ),
         (service("80\n    nodePortt: 3"), "unknown field \"spec.ports[0].nodePortt\""),
         (service("80\n  clusterIP: 192.0.2.9"), "spec.clusterIPs: Invalid value"),
         (
-            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: bad\nspec:\n  containers:\n  - name: a\n".to_owned(),
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: bad\nspec:\n  containers:\n  - name: a\n"
+                .to_owned(),
             "spec.containers[0].image: Required value",
         ),
     ];

@@ -51,7 +51,8 @@ fn step_3_service(lab: &Lab, pods: &[Pod]) {
     assert_eq!(lab.apply_example("httpd-svc.yaml"), "service/httpd-svc created\n");
     let services = lab.kubectl(&["get", "services"]);
     let words = |name: &str| -> Vec<String> {
-        let line = services.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{services}"));
+        let line =
+            services.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{services}"));
         line.split_whitespace().take(5).map(str::to_owned).collect()
     };
     assert_eq!(words("httpd-svc "), ["httpd-svc", "ClusterIP", "10.96.203.6", "<none>", "8080/TCP"]);
@@ -78,7 +79,10 @@ fn step_4_cluster_ip(lab: &Lab, pods: &[Pod]) {
     for node in NODES {
         let counts = ask(lab, node, 1000, pods);
         for (pod, count) in &counts {
-            assert!((317..=350).contains(count), "{pod} got {count} of 1000 from {node}, even is 333: {counts:?}");
+            assert!(
+                (317..=350).contains(count),
+                "{pod} got {count} of 1000 from {node}, even is 333: {counts:?}"
+            );
         }
     }
     for service in ["https://10.96.0.1/version"] {
@@ -86,7 +90,10 @@ fn step_4_cluster_ip(lab: &Lab, pods: &[Pod]) {
         assert!(text(&output.stdout).contains("gitVersion"), "the Service kubernetes answers: {output:?}");
     }
     let rules = run(&mut lab.exec_command("node1", &["nft", "list", "ruleset"]));
-    assert!(rules.contains("10.96.203.6"), "the virtual address exists in the kernel's packet filter: {rules}");
+    assert!(
+        rules.contains("10.96.203.6"),
+        "the virtual address exists in the kernel's packet filter: {rules}"
+    );
     lab.curl("outside", "http://10.96.203.6:8080/").expect_err("nobody outside knows the virtual address");
 }
 
@@ -94,7 +101,9 @@ fn step_6_node_port(lab: &Lab) {
     let applied = lab.apply_example("myhttpd.yaml");
     assert_eq!(applied, "deployment.apps/myhttpd created\nservice/myhttpd-svc created\n");
     lab.wait_available("myhttpd");
-    for (place, node) in [("outside", 2), ("outside", 3), ("outside", 4), ("node1", 2), ("node1", 3), ("node2", 4)] {
+    for (place, node) in
+        [("outside", 2), ("outside", 3), ("outside", 4), ("node1", 2), ("node1", 3), ("node2", 4)]
+    {
         let url = format!("http://10.100.0.{node}:30000/");
         eventually("the node port answers", || lab.curl(place, &url));
     }
@@ -127,7 +136,15 @@ fn step_7_replacement(lab: &Lab) {
 }
 
 fn deleting_what_was_made(lab: &Lab) {
-    lab.kubectl(&["delete", "-f", "examples/myhttpd.yaml", "-f", "examples/httpd-svc.yaml", "-f", "examples/httpd.yaml"]);
+    lab.kubectl(&[
+        "delete",
+        "-f",
+        "examples/myhttpd.yaml",
+        "-f",
+        "examples/httpd-svc.yaml",
+        "-f",
+        "examples/httpd.yaml",
+    ]);
     eventually("the pods go", || {
         let left = lab.kubectl(&["get", "pods", "-o", "name"]);
         if left.is_empty() { Ok(()) } else { Err(left) }
@@ -141,19 +158,29 @@ fn deleting_what_was_made(lab: &Lab) {
             let links = run(&mut lab.exec_command(node, &["ip", "-br", "link", "show", "type", "veth"]));
             let left = links.lines().filter(|line| !line.starts_with("eth0")).count();
             let rules = run(&mut lab.exec_command(node, &["nft", "list", "ruleset"]));
-            if left == 0 && !rules.contains("10.96.203.6") { Ok(()) } else { Err(format!("{links}\n{rules}")) }
+            if left == 0 && !rules.contains("10.96.203.6") {
+                Ok(())
+            } else {
+                Err(format!("{links}\n{rules}"))
+            }
         });
     }
 }
 
 /// Every member of the cluster: the nodes and the pods.
 fn places(pods: &[Pod]) -> Vec<String> {
-    NODES.iter().map(|node| (*node).to_owned()).chain(pods.iter().map(|pod| format!("pod/{}", pod.name))).collect()
+    NODES
+        .iter()
+        .map(|node| (*node).to_owned())
+        .chain(pods.iter().map(|pod| format!("pod/{}", pod.name)))
+        .collect()
 }
 
 /// Asks the Service `count` times, a new connection each, and counts which pod answered.
 fn ask(lab: &Lab, place: &str, count: usize, pods: &[Pod]) -> BTreeMap<String, usize> {
     let url = format!("http://10.96.203.6:8080/?[1-{count}]");
-    let answers = run(&mut lab.exec_command(place, &["curl", "-sS", "-H", "Connection: close", "--max-time", "60", &url]));
+    let answers =
+        run(&mut lab
+            .exec_command(place, &["curl", "-sS", "-H", "Connection: close", "--max-time", "60", &url]));
     pods.iter().map(|pod| (pod.name.clone(), answers.matches(&pod.name).count())).collect()
 }
