@@ -203,6 +203,9 @@ fn documents(route: &Route, call: &Call) -> Result<Answer, Status> {
     if call.method != Method::GET {
         return Err(Status::method_not_allowed());
     }
+    if matches!(route, Route::OpenApiV2) {
+        return openapi::version_2(&call.headers);
+    }
     let form = render::negotiate(&call.headers, &call.query)?;
     match route {
         Route::CoreVersions => Ok(discovery::core_versions(form)),
@@ -211,7 +214,7 @@ fn documents(route: &Route, call: &Call) -> Result<Answer, Status> {
         Route::Resources { group, version } => discovery::resources(group, version),
         Route::OpenApiIndex => Ok(openapi::index()),
         Route::OpenApi { group, version } => openapi::document(group, version),
-        Route::Health | Route::Version | Route::Objects(_) => Err(Status::unknown_path()),
+        Route::OpenApiV2 | Route::Health | Route::Version | Route::Objects(_) => Err(Status::unknown_path()),
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Route {
     Resources { group: String, version: String },
     /// `/openapi/v3`.
     OpenApiIndex,
+    /// The description in its former version.
+    OpenApiV2,
     /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`.
     OpenApi { group: String, version: String },
     /// Objects.
@@ -74,6 +76,7 @@ impl Route {
             ["apis"] => Some(Self::Groups),
             ["apis", group] => Some(Self::Group((*group).to_owned())),
             ["openapi", "v3"] => Some(Self::OpenApiIndex),
+            ["openapi", "v2"] => Some(Self::OpenApiV2),
             ["openapi", "v3", "api", version] => {
                 Some(Self::OpenApi { group: String::new(), version: (*version).to_owned() })
             }
