@@ -158,10 +158,10 @@ fn say_what_to_try(state: &StateRoot, spec: &LabSpec, paths: &LabPaths, took: Du
     if preflight::has_images(state.images()) {
         eprintln!(
             "  kubectl apply -f examples/httpd.yaml -f examples/httpd-svc.yaml\n  \
-             portolan lab exec{option} node1 -- curl -s 10.96.203.6:8080"
+             {portolan} lab exec{option} node1 -- curl -s 10.96.203.6:8080"
         );
     } else {
-        eprintln!("\nThere are no images yet; `portolan image import ARCHIVE` brings some.");
+        eprintln!("\nThere are no images yet; `{portolan} image import ARCHIVE` brings some.");
     }
-    eprintln!("  portolan lab down{option}");
+    eprintln!("  {portolan} lab down{option}");
 }
