@@ -146,6 +146,8 @@ pub async fn client(paths: &LabPaths) -> Result<Client> {
 }
 
 fn say_what_to_try(state: &StateRoot, spec: &LabSpec, paths: &LabPaths, took: Duration) {
+    // As the user called it, so that the lines below can be typed as they are.
+    let portolan = std::env::args().next().unwrap_or_else(|| "portolan".to_owned());
     let option =
         if spec.name.as_str() == "default" { String::new() } else { format!(" --name {}", spec.name) };
     eprintln!(

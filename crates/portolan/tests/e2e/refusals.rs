@@ -34,6 +34,29 @@ fn requests_for_impossible_labs_are_refused_before_anything_is_made() {
 }
 
 #[test]
+fn a_port_in_use_and_missing_programs_are_said_before_anything_is_made() {
+    let name = format!("t{}-refused", std::process::id());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let refused = |arguments: &[&str], path: Option<&str>, expected: &str| {
+        let mut command = portolan(&["lab", "up", "--name", &name]);
+        command.args(arguments);
+        if let Some(path) = path {
+            command.env("PATH", path);
+        }
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        let message = text(&output.stderr);
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(message.lines().count(), 1, "one clear line: {message}");
+    };
+    refused(&["--api-port", &port], None, &format!("port {port} of 127.0.0.1 is in use"));
+    refused(&[], Some("/nonexistent"), "missing programs: runc conmon; install them with `apt-get install runc conmon`");
+    let listed = portolan(&["lab", "list", "-o", "json"]).output().unwrap();
+    assert!(!text(&listed.stdout).contains(&name));
+}
+
+#[test]
 fn invalid_manifests_are_refused_with_the_path_of_the_field() {
     let lab = Lab::up(&["--nodes", "1"]);
     let service = |port: &str| {
