@@ -17,7 +17,8 @@ where
     F: Future<Output = Result<()>>,
 {
     // Our own watches say once that the API server is away; the client would say it at each try.
-    let filter = EnvFilter::try_from_env("PORTOLAN_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
+    let filter =
+        EnvFilter::try_from_env("PORTOLAN_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

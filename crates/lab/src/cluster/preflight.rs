@@ -4,9 +4,12 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use kernel::netns;
 
-use super::spec::{API_PORT, LabRequest};
+use super::spec::{API_PORT, LabName, LabRequest};
+use crate::containers::cgroup::LabCgroup;
 use crate::images::Store;
+use crate::topology::names;
 
 /// Programs that a lab runs, and the Debian packages they come in.
 const TOOLS: [(&str, &str); 2] = [("runc", "runc"), ("conmon", "conmon")];
@@ -57,4 +60,20 @@ pub fn api_port(request: &LabRequest, taken: &[u16]) -> Result<u16> {
 pub fn has_images(store: PathBuf) -> bool {
     store.is_dir()
         && Store::open(&store).and_then(|store| store.list()).is_ok_and(|images| !images.is_empty())
+}
+
+/// Whether the machine holds nothing yet of a new lab: namespaces and processes are found by the lab's name alone, so
+/// two labs of one name cannot stand side by side, not even in different state directories.
+///
+/// # Errors
+/// When there is something of that name.
+pub fn require_unused(name: &LabName) -> Result<()> {
+    let lab = name.as_str();
+    if netns::open(&names::router(lab)).is_ok() || !LabCgroup::new(lab)?.pids()?.is_empty() {
+        bail!(
+            "a lab '{name}' is on this machine that this state directory knows nothing of: it is another's \
+             (--state-dir), or the rest of one; `portolan lab down --name {name}` removes it, or choose another --name"
+        );
+    }
+    Ok(())
 }

@@ -86,6 +86,7 @@ fn plan(state: &StateRoot, request: &LabRequest) -> Result<LabSpec> {
     }
     // A port is the last thing to complain of.
     LabSpec::plan(request, 0)?;
+    preflight::require_unused(&request.name)?;
     let taken: Vec<u16> = super::specs(state)?.iter().map(|spec| spec.api_port).collect();
     Ok(LabSpec::plan(request, preflight::api_port(request, &taken)?)?)
 }

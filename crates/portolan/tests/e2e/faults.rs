@@ -95,6 +95,10 @@ fn labs_stand_side_by_side() {
     run(crate::harness::portolan(&["lab", "up", "--name", &second, "--nodes", "1"]).args([] as [&str; 0]));
     let listed = run(&mut crate::harness::portolan(&["lab", "list"]));
     assert!(listed.contains(&first.name) && listed.contains(&second), "{listed}");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut another = crate::harness::portolan(&["lab", "up", "--nodes", "1", "--name", &second]);
+    let refused = another.env("PORTOLAN_STATE_DIR", elsewhere.path()).output().unwrap();
+    assert!(text(&refused.stderr).contains("knows nothing of"), "{refused:?}");
     let directory = first.directory().with_file_name(&second);
     run(&mut crate::harness::portolan(&["lab", "down", "--name", &second]));
     nothing_left(&second, &directory);

@@ -51,7 +51,11 @@ fn a_port_in_use_and_missing_programs_are_said_before_anything_is_made() {
         assert_eq!(message.lines().count(), 1, "one clear line: {message}");
     };
     refused(&["--api-port", &port], None, &format!("port {port} of 127.0.0.1 is in use"));
-    refused(&[], Some("/nonexistent"), "missing programs: runc conmon; install them with `apt-get install runc conmon`");
+    refused(
+        &[],
+        Some("/nonexistent"),
+        "missing programs: runc conmon; install them with `apt-get install runc conmon`",
+    );
     let listed = portolan(&["lab", "list", "-o", "json"]).output().unwrap();
     assert!(!text(&listed.stdout).contains(&name));
 }
