@@ -143,6 +143,9 @@ impl Api {
     async fn objects(self: &Arc<Self>, target: Target, call: Call) -> Result<Answer, Status> {
         let named = !target.name.is_empty();
         match (target.part, &call.method, named) {
+            (Part::Refused(what), ..) => {
+                Err(Status::not_served(format!("{what} not supported by this server")))
+            }
             (Part::Log, &Method::GET, true) => self.log(&target, &call).await,
             (Part::Scale, &Method::GET, true) => self.read_scale(&target),
             (Part::Scale, &Method::PUT | &Method::PATCH, true) => self.write_scale(&target, &call).await,

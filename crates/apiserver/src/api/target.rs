@@ -57,7 +57,18 @@ pub(crate) enum Part {
     Binding,
     /// `/finalize` of a namespace.
     Finalize,
+    /// A subresource that Kubernetes has and this server does not; the text says what it is for.
+    Refused(&'static str),
 }
+
+/// Subresources of pods that are refused by name: who asks for one learns that it is missing, not that the path is wrong.
+/// `eviction` and `ephemeralcontainers` are not among them: kubectl knows clusters without these by the answer 404.
+const REFUSED: [(&str, &str); 4] = [
+    ("exec", "running commands in containers (exec) is"),
+    ("attach", "attaching to containers is"),
+    ("portforward", "forwarding ports to pods is"),
+    ("proxy", "the proxy to pods is"),
+];
 
 impl Route {
     /// Reads a path; `None` when there is nothing.
@@ -143,7 +154,9 @@ fn part_of(served: &Served, segment: &str) -> Option<Part> {
         ("binding", Part::Binding, kind.kind == "Pod"),
         ("finalize", Part::Finalize, kind.kind == "Namespace"),
     ];
-    parts.into_iter().find(|(name, _, has)| *name == segment && *has).map(|(_, part, _)| part)
+    let served = parts.into_iter().find(|(name, _, has)| *name == segment && *has).map(|(_, part, _)| part);
+    let refused = || REFUSED.iter().find(|(name, _)| kind.kind == "Pod" && *name == segment);
+    served.or_else(|| refused().map(|(_, what)| Part::Refused(what)))
 }
 
 impl Target {
@@ -203,6 +216,7 @@ mod tests {
         assert_eq!(target("/api/v1/namespaces/a/finalize"), found("namespaces", "", "a", Part::Finalize));
         assert_eq!(target("/api/v1/namespaces/a/pods"), found("pods", "a", "", Part::Whole));
         assert_eq!(target("/api/v1/namespaces/a/pods/b/log"), found("pods", "a", "b", Part::Log));
+        assert!(matches!(target("/api/v1/namespaces/a/pods/b/exec"), Some((.., Part::Refused(_)))));
         assert_eq!(target("/api/v1/nodes/n/status"), found("nodes", "", "n", Part::Status));
         assert_eq!(
             target("/apis/apps/v1/namespaces/a/deployments/b/scale"),
@@ -217,6 +231,7 @@ mod tests {
             "/api/v1/namespaces/a/nodes",
             "/api/v2/pods",
             "/api/v1/namespaces/a/pods/b/scale",
+            "/api/v1/namespaces/a/services/b/exec",
             "/api/v1/namespaces/a/pods/b%00c",
             "/apis/apps/v1/things",
             "/nothing",

@@ -178,7 +178,9 @@ fn prepare_part(
             }
             Ok(Reservation::none())
         }
-        Part::Whole | Part::Scale | Part::Log | Part::Binding => kind.prepare_update(new, old, context),
+        Part::Whole | Part::Scale | Part::Log | Part::Binding | Part::Refused(_) => {
+            kind.prepare_update(new, old, context)
+        }
     }
 }
 
