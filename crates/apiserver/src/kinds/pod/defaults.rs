@@ -21,6 +21,7 @@ pub(in crate::kinds) fn spec(spec: &mut Object) {
     fill(spec, "terminationGracePeriodSeconds", 30);
     field::object(spec, "securityContext");
     let host_network = spec.get("hostNetwork") == Some(&Value::Bool(true));
+    same_account(spec);
     for list in ["initContainers", "containers"] {
         for container in objects(spec, list) {
             fill_in_container(container, host_network);
@@ -48,9 +49,7 @@ fn fill_in_container(container: &mut Object, host_network: bool) {
             fill_in_reference(source);
         }
     }
-    if let Some(resources) = field::object(container, "resources") {
-        fill_in_requests(resources);
-    }
+    field::object(container, "resources");
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(Value::Object(probe)) = container.get_mut(probe) {
             for (key, value) in [
@@ -87,13 +86,29 @@ fn fill_in_handler(handler: &mut Object) {
     }
 }
 
-/// What is limited and not requested is requested at its limit.
-fn fill_in_requests(resources: &mut Object) {
-    let Some(Value::Object(limits)) = resources.get("limits").cloned() else { return };
-    if let Some(requests) = field::object(resources, "requests") {
-        for (name, limit) in limits {
-            requests.entry(name).or_insert(limit);
+/// What is limited and not requested is requested at its limit; in pods, not in templates.
+pub(super) fn requests(spec: &mut Object) {
+    for list in ["initContainers", "containers"] {
+        for container in objects(spec, list) {
+            let Some(resources) = field::object(container, "resources") else { continue };
+            let Some(Value::Object(limits)) = resources.get("limits").cloned() else { continue };
+            let Some(requests) = field::object(resources, "requests") else { continue };
+            for (name, limit) in limits {
+                requests.entry(name).or_insert(limit);
+            }
         }
+    }
+}
+
+/// `serviceAccount` is the former name of `serviceAccountName`, which counts where they differ.
+fn same_account(spec: &mut Object) {
+    let named = |spec: &Object, key: &str| {
+        spec.get(key).and_then(Value::as_str).filter(|name| !name.is_empty()).map(str::to_owned)
+    };
+    let account = named(spec, "serviceAccountName").or_else(|| named(spec, "serviceAccount"));
+    if let Some(account) = account {
+        set(spec, "serviceAccountName", account.clone());
+        set(spec, "serviceAccount", account);
     }
 }
 
@@ -154,12 +169,9 @@ fn is_latest(image: &str) -> bool {
 
 /// What admission adds to a pod that is made: its service account, its priority, and how long it bears a lost node.
 pub(super) fn admit(spec: &mut Object) {
-    let alias = spec.get("serviceAccount").and_then(Value::as_str).filter(|alias| !alias.is_empty());
-    let account = alias.unwrap_or("default").to_owned();
-    fill(spec, "serviceAccountName", account);
-    if let Some(account) = spec.get("serviceAccountName").cloned() {
-        set(spec, "serviceAccount", account);
-    }
+    same_account(spec);
+    fill(spec, "serviceAccountName", "default");
+    same_account(spec);
     fill(spec, "priority", 0);
     fill(spec, "preemptionPolicy", "PreemptLowerPriority");
     let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));

@@ -25,6 +25,7 @@ impl Rules for Pod {
             // Only pods get this one, templates do not.
             spec.entry("enableServiceLinks").or_insert(Value::Bool(true));
             defaults::spec(spec);
+            defaults::requests(spec);
         }
         defaults::addresses(object);
     }
@@ -43,6 +44,7 @@ impl Rules for Pod {
         if let Some(spec) = field::spec(object) {
             defaults::admit(spec);
             defaults::spec(spec);
+            defaults::requests(spec);
         }
         let class = defaults::qos_class(object);
         if let Some(map) = object.as_object_mut() {
