@@ -13,7 +13,6 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
-use rand::Rng;
 use tokio::sync::mpsc;
 
 /// Writers at work side by side.
@@ -95,6 +94,21 @@ impl Recorder {
     ) where
         K: Resource<DynamicType = ()>,
     {
+        self.record_at(component, object, severity, reason, message, Timestamp::now());
+    }
+
+    /// Records what happened at `at`.
+    pub(crate) fn record_at<K>(
+        &self,
+        component: &'static str,
+        object: &K,
+        severity: Severity,
+        reason: &'static str,
+        message: String,
+        at: Timestamp,
+    ) where
+        K: Resource<DynamicType = ()>,
+    {
         let about = object.object_ref(&());
         let uid = about.uid.clone().unwrap_or_default();
         let said = Said { component, severity, reason, message, uid };
@@ -103,7 +117,7 @@ impl Recorder {
         // The remainder is below the number of lines, which is not zero.
         let line = usize::try_from(hasher.finish() % LINES as u64).unwrap_or(0);
         let Some(line) = self.lines.get(line) else { return };
-        if let Err(lost) = line.try_send(Recorded { about, said, at: Timestamp::now() }) {
+        if let Err(lost) = line.try_send(Recorded { about, said, at }) {
             tracing::warn!(event = %lost, "too many events wait to be written; one is dropped");
         }
     }
@@ -140,7 +154,7 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
-        let event = event(recorded, &namespace, &unique_name(&recorded.about));
+        let event = event(recorded, &namespace, &unique_name(&recorded.about, recorded.at));
         api.create(&PostParams::default(), &event).await?;
         if self.known.len() >= REMEMBERED {
             self.known.clear();
@@ -150,9 +164,13 @@ impl Writer {
     }
 }
 
-/// `NAME.HEX`, as client-go names events.
-fn unique_name(about: &ObjectReference) -> String {
-    format!("{}.{:016x}", about.name.as_deref().unwrap_or_default(), rand::rng().random::<u64>())
+/// The object's name and the time in nanoseconds, as client-go names events. So events that happened within one second,
+/// which is all that their timestamps tell, are listed in order.
+fn unique_name(about: &ObjectReference, at: Timestamp) -> String {
+    let unique = format!("{:016x}", at.as_nanosecond());
+    let mut name = about.name.clone().unwrap_or_default();
+    name.truncate(253 - 1 - unique.len());
+    format!("{name}.{unique}")
 }
 
 fn event(recorded: &Recorded, namespace: &str, name: &str) -> Event {
@@ -202,6 +220,6 @@ mod tests {
         assert_eq!(written["count"], 1);
         assert_eq!(written["lastTimestamp"], "2026-11-21T20:00:00Z");
         assert_eq!(written["involvedObject"]["name"], "httpd");
-        assert!(unique_name(&recorded.about).starts_with("httpd."));
+        assert_eq!(unique_name(&recorded.about, recorded.at), "httpd.18ea27d5c22fe500");
     }
 }

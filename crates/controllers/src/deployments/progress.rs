@@ -36,7 +36,8 @@ pub(crate) fn status(deployment: &Deployment, seen: &Seen<'_>) -> (DeploymentSta
             set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0)
         })),
         available_replicas: count(available),
-        unavailable_replicas: count((sum(replicas) - available).max(0)),
+        // Go leaves a count of zero out.
+        unavailable_replicas: Some(sum(replicas) - available).filter(|count| *count > 0),
         collision_count: old.collision_count,
         terminating_replicas: None,
         conditions: old.conditions.clone(),

@@ -158,12 +158,14 @@ async fn bind(context: &Context, assumed: &Assumed, pod: &Pod, node: &str) -> Re
         },
     };
     let api = Pod::api(&context.client, &key.namespace);
+    // The node may be at work on the pod before we have the answer: the event goes before the node's.
+    let began = Timestamp::now();
     let answer: Result<serde_json::Value, kube::Error> =
         api.create_subresource("binding", &key.name, &PostParams::default(), &binding).await;
     match answer {
         Ok(_) => {
             let message = format!("Successfully assigned {key} to {node}");
-            context.recorder.record(COMPONENT, pod, Severity::Normal, "Scheduled", message);
+            context.recorder.record_at(COMPONENT, pod, Severity::Normal, "Scheduled", message, began);
             // The event that ends the assumption may have come before the assumption was made.
             let waits = context.stores.pods.find(&key).filter(|held| is_ours(held));
             if waits.is_none_or(|held| uid(&held.metadata) != uid(&pod.metadata)) {
