@@ -12,7 +12,7 @@ use tokio::{
     process::Command,
 };
 
-use super::{ContainerError, record::Bundle};
+use super::{ContainerError, exec, record::Bundle};
 
 /// conmon and runc together take some 40 ms; a machine that needs longer than this is stuck.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -96,7 +96,9 @@ impl Conmon {
             child.wait().await.map_err(|source| ContainerError::io("wait for", &self.conmon, source))?;
         match serde_json::from_str::<Report>(&line) {
             Ok(report) if report.pid > 0 => Ok(()),
-            Ok(report) => Err(ContainerError::Runtime { message: report.message.trim().to_owned() }),
+            Ok(report) => {
+                Err(ContainerError::Runtime { message: exec::own_words(report.message.as_bytes()) })
+            }
             Err(_) => {
                 let mut said = String::new();
                 // conmon's stderr goes to /dev/null once it runs, so this ends.

@@ -154,7 +154,8 @@ async fn a_node_is_ready_once_its_network_is_whenever_that_happens() {
     let config =
         NodeConfig { name: NODE.to_owned(), address: HOST, labels: BTreeMap::new(), kubelet_port: 10250 };
     let link = NodeLink { network_ready: ready, pod_range: range_known };
-    let keeper = tokio::spawn(node::keep(server.client.clone(), config.clone(), link));
+    let recorder = Recorder::start(server.client.clone(), NODE.to_owned());
+    let keeper = tokio::spawn(node::keep(server.client.clone(), config.clone(), link, recorder.clone()));
     let is = |ready: bool| move |node: Option<&Node>| node_ready(node) == Some(ready);
     soon("registered", await_condition(nodes.clone(), NODE, is(false))).await.unwrap();
     let patch = json!({"spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"]}});
@@ -171,7 +172,7 @@ async fn a_node_is_ready_once_its_network_is_whenever_that_happens() {
     // becomes ready while it registers.
     let (network_ready, ready) = watch::channel(false);
     let link = NodeLink { network_ready: ready, pod_range: watch::channel(*range.borrow()).0 };
-    let keeper = tokio::spawn(node::keep(server.client.clone(), config, link));
+    let keeper = tokio::spawn(node::keep(server.client.clone(), config, link, recorder));
     network_ready.send_replace(true);
     tokio::task::yield_now().await;
     soon("still ready", await_condition(nodes, NODE, is(true))).await.unwrap();

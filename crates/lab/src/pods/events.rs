@@ -1,4 +1,4 @@
-//! Events about pods: the same thing again counts up the event that is there.
+//! Events about pods and the node: the same thing again counts up the event that is there.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// Takes events and writes them in order, in a task of its own.
 #[derive(Debug, Clone)]
 pub struct Recorder {
-    queue: mpsc::Sender<(PodRef, PodEvent, Timestamp)>,
+    node: String,
+    queue: mpsc::Sender<(ObjectReference, PodEvent, Timestamp)>,
 }
 
 /// What makes two events the same.
@@ -51,25 +52,54 @@ impl Recorder {
     #[must_use]
     pub fn start(client: Client, node: String) -> Self {
         let (queue, mut events) = mpsc::channel(QUEUE);
+        let name = node.clone();
         tokio::spawn(async move {
             let mut known = BTreeMap::new();
-            while let Some((pod, event, at)) = events.recv().await {
-                let write = write(&client, &node, &mut known, &pod, &event, at);
+            while let Some((about, event, at)) = events.recv().await {
+                let write = write(&client, &node, &mut known, &about, &event, at);
+                let reason = event.reason;
                 match tokio::time::timeout(TIMEOUT, write).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        debug!(pod = pod.name, reason = event.reason, %error, "event not written")
-                    }
-                    Err(_) => debug!(pod = pod.name, reason = event.reason, "event not written in time"),
+                    Ok(Err(error)) => debug!(about = about.name, reason, %error, "event not written"),
+                    Err(_) => debug!(about = about.name, reason, "event not written in time"),
                 }
             }
         });
-        Self { queue }
+        Self { node: name, queue }
     }
 
-    /// Records an event; never waits.
+    /// Records an event about a pod; never waits.
     pub fn record(&self, pod: PodRef, event: PodEvent) {
-        if self.queue.try_send((pod, event, Timestamp::now())).is_err() {
+        let field_path = event.container.as_ref().map(|container| {
+            let list = if container.init { "initContainers" } else { "containers" };
+            format!("spec.{list}{{{}}}", container.name)
+        });
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(pod.namespace),
+            name: Some(pod.name),
+            uid: Some(pod.uid),
+            field_path,
+            ..ObjectReference::default()
+        };
+        self.put(about, event);
+    }
+
+    /// Records an event about the node; never waits.
+    pub fn record_node(&self, reason: &'static str, message: String) {
+        let about = ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(self.node.clone()),
+            // Kubelets know the name only, and kubectl looks for either.
+            uid: Some(self.node.clone()),
+            ..ObjectReference::default()
+        };
+        self.put(about, PodEvent { severity: Severity::Normal, reason, message, container: None });
+    }
+
+    fn put(&self, about: ObjectReference, event: PodEvent) {
+        if self.queue.try_send((about, event, Timestamp::now())).is_err() {
             debug!("too many events wait: one dropped");
         }
     }
@@ -79,18 +109,15 @@ async fn write(
     client: &Client,
     node: &str,
     known: &mut BTreeMap<Series, Written>,
-    pod: &PodRef,
+    about: &ObjectReference,
     event: &PodEvent,
     at: Timestamp,
 ) -> kube::Result<()> {
-    let api: Api<Event> = Api::namespaced(client.clone(), &pod.namespace);
-    let field = event.container.as_ref().map(|container| {
-        let list = if container.init { "initContainers" } else { "containers" };
-        format!("spec.{list}{{{}}}", container.name)
-    });
+    let namespace = about.namespace.as_deref().unwrap_or("default");
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let series = Series {
-        uid: pod.uid.clone(),
-        field: field.clone(),
+        uid: about.uid.clone().unwrap_or_default(),
+        field: about.field_path.clone(),
         reason: event.reason,
         message: event.message.clone(),
     };
@@ -104,7 +131,7 @@ async fn write(
             other => return other.map(drop),
         }
     }
-    let created = new_event(node, pod, event, field, at);
+    let created = new_event(node, namespace, about, event, at);
     let name = created.metadata.name.clone().unwrap_or_default();
     api.create(&PostParams::default(), &created).await?;
     if known.len() >= REMEMBERED
@@ -117,27 +144,19 @@ async fn write(
     Ok(())
 }
 
-fn new_event(node: &str, pod: &PodRef, event: &PodEvent, field: Option<String>, at: Timestamp) -> Event {
+fn new_event(node: &str, namespace: &str, about: &ObjectReference, event: &PodEvent, at: Timestamp) -> Event {
     // As everywhere in Kubernetes: the object's name and the time in nanoseconds. So events that happened within one
     // second, which is all that their timestamps tell, are listed in order.
     let unique = format!("{:016x}", at.as_nanosecond());
-    let mut name = pod.name.clone();
+    let mut name = about.name.clone().unwrap_or_default();
     name.truncate(253 - 1 - unique.len());
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{name}.{unique}")),
-            namespace: Some(pod.namespace.clone()),
+            namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },
-        involved_object: ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            namespace: Some(pod.namespace.clone()),
-            name: Some(pod.name.clone()),
-            uid: Some(pod.uid.clone()),
-            field_path: field,
-            ..ObjectReference::default()
-        },
+        involved_object: about.clone(),
         type_: Some(
             match event.severity {
                 Severity::Normal => "Normal",

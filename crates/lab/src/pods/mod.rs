@@ -92,11 +92,13 @@ pub async fn run(config: Config, client: Client, shutdown: impl Future<Output = 
         labels: config.labels.clone(),
         kubelet_port: config.kubelet_port,
     };
-    let node =
-        node::keep(client.clone(), node, NodeLink { network_ready: node_ready, pod_range: range_known });
+    let recorder = Recorder::start(client.clone(), config.node.clone());
+    let link = NodeLink { network_ready: node_ready, pod_range: range_known };
+    let node = node::keep(client.clone(), node, link, recorder.clone());
     let server = kubelet::Server { catalog: catalog.clone(), records: records.clone() };
     let api = kubelet::serve(listener, acceptor, server);
-    let pods = keep_pods(&config, client, records, catalog, range, network_ready);
+    let api_of_pods = KubePods::new(client.clone(), recorder);
+    let pods = keep_pods(&config, client, api_of_pods, (records, catalog), range, network_ready);
     tokio::select! {
         () = node => Ok(()),
         () = api => Ok(()),
@@ -109,8 +111,8 @@ pub async fn run(config: Config, client: Client, shutdown: impl Future<Output = 
 async fn keep_pods(
     config: &Config,
     client: Client,
-    records: Records,
-    catalog: Catalog,
+    api: KubePods,
+    (records, catalog): (Records, Catalog),
     mut range: watch::Receiver<Option<Ipv4Net>>,
     network_ready: watch::Sender<bool>,
 ) -> anyhow::Result<()> {
@@ -129,13 +131,12 @@ async fn keep_pods(
     let sandboxes = PauseSandboxes::new(config.program.clone(), records.clone(), network);
     let written = records.load()?;
     reconcile(&sandboxes, &live_sandboxes(&written)).await;
-    let recorder = Recorder::start(client.clone(), config.node.clone());
     let ports = Ports {
         images: Arc::new(StoreImages::new(images.clone())),
         sandboxes: Arc::new(sandboxes),
         containers: Arc::new(RuncContainers::new(runtime, images)),
         prober: Arc::new(NetworkProber),
-        api: Arc::new(KubePods::new(client.clone(), recorder)),
+        api: Arc::new(api),
     };
     let settings = Settings {
         host: config.address,

@@ -272,16 +272,21 @@ fn states<'a>(
                 Some(_) | None => (terminated(exit), known.last.as_ref()),
             }
         }
-        Run::Never => {
-            let uninitialized = if spec.init.is_empty() { "ContainerCreating" } else { "PodInitializing" };
-            let reason = match &spec.unsupported {
-                Some(problem) => ("CreateContainerConfigError", problem.clone()),
-                None => {
-                    waiting_reason(container, known, now).unwrap_or_else(|| (uninitialized, String::new()))
-                }
-            };
-            (waiting(reason), known.last.as_ref())
-        }
+        Run::Never => (waiting(not_started(container, known, spec, now)), known.last.as_ref()),
+    }
+}
+
+/// Why a container that has not run since the pod came here waits: one word and what there is to say.
+pub(super) fn not_started(
+    container: &ContainerSpec,
+    known: &ContainerFacts,
+    spec: &PodSpec,
+    now: Timestamp,
+) -> (&'static str, String) {
+    let uninitialized = if spec.init.is_empty() { "ContainerCreating" } else { "PodInitializing" };
+    match &spec.unsupported {
+        Some(problem) => ("CreateContainerConfigError", problem.clone()),
+        None => waiting_reason(container, known, now).unwrap_or_else(|| (uninitialized, String::new())),
     }
 }
 

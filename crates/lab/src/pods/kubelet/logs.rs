@@ -19,6 +19,7 @@ use crate::pods::facts::Run;
 use crate::pods::plan;
 use crate::pods::record::{PodDirectory, Record, Records};
 use crate::pods::spec::PodSpec;
+use crate::pods::status;
 
 /// How much is read at once.
 const CHUNK: usize = 32 * 1024;
@@ -45,12 +46,14 @@ pub enum LogError {
         container: String,
     },
     /// It has not run yet.
-    #[error("container \"{container}\" in pod \"{pod}\" is waiting to start")]
+    #[error("container \"{container}\" in pod \"{pod}\" is waiting to start: {reason}")]
     NotStarted {
         /// The pod.
         pod: String,
         /// The container.
         container: String,
+        /// Why it waits.
+        reason: &'static str,
     },
     /// It has not run twice.
     #[error("previous terminated container \"{container}\" in pod \"{pod}\" not found")]
@@ -194,14 +197,13 @@ pub fn open(
     let uid = catalog.find(namespace, pod).ok_or_else(no_pod)?;
     let directory = records.pod(&uid);
     let record = directory.load()?.ok_or_else(no_pod)?;
-    let names = (pod.to_owned(), container.to_owned());
-    let (id, attempt) = wanted_run(&record, &uid, container, query.previous)
-        .map_err(|missing| missing.explain(names.clone()))?;
+    let explain = |missing: Missing| missing.explain((pod, container), &record);
+    let (id, attempt) = wanted_run(&record, &uid, container, query.previous).map_err(explain)?;
     let path = directory.log(container, attempt);
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(if query.previous { Missing::Previous } else { Missing::Run }.explain(names));
+            return Err(explain(if query.previous { Missing::Previous } else { Missing::Run }));
         }
         Err(error) => return Err(error.into()),
     };
@@ -216,12 +218,25 @@ enum Missing {
 }
 
 impl Missing {
-    fn explain(self, (pod, container): (String, String)) -> LogError {
+    fn explain(self, (pod, name): (&str, &str), record: &Record) -> LogError {
+        let (pod, container) = (pod.to_owned(), name.to_owned());
         match self {
             Self::Container => LogError::NoContainer { pod, container },
-            Self::Run => LogError::NotStarted { pod, container },
+            Self::Run => LogError::NotStarted { pod, container, reason: waits_for(name, record) },
             Self::Previous => LogError::NoPrevious { pod, container },
         }
+    }
+}
+
+/// Why a container has not run yet, in the words of the kubelet's `validateContainerLogStatus`.
+fn waits_for(container: &str, record: &Record) -> &'static str {
+    let Ok(spec) = PodSpec::parse(&record.pod) else { return "ContainerCreating" };
+    let Some(wanted) = spec.container(container) else { return "ContainerCreating" };
+    let known = record.facts.containers.get(container).cloned().unwrap_or_default();
+    match status::not_started(wanted, &known, &spec, Timestamp::now()).0 {
+        "ErrImagePull" => "image can't be pulled",
+        "ImagePullBackOff" => "trying and failing to pull image",
+        reason => reason,
     }
 }
 

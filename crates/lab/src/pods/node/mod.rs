@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use self::facts::MachineFacts;
 use super::api::Retry;
+use super::events::Recorder;
 use super::status::time;
 
 /// How often the lease is renewed, as the kubelet does.
@@ -55,8 +56,9 @@ pub struct NodeLink {
 }
 
 /// Keeps the Node and its Lease until dropped. An API server that is away is waited for.
-pub async fn keep(client: Client, config: NodeConfig, mut link: NodeLink) {
-    let node = OwnNode { api: Api::all(client.clone()), machine: MachineFacts::read(), config };
+pub async fn keep(client: Client, config: NodeConfig, mut link: NodeLink, recorder: Recorder) {
+    let node = OwnNode { api: Api::all(client.clone()), machine: MachineFacts::read(), config, recorder };
+    node.recorder.record_node("Starting", "Starting kubelet.".to_owned());
     let lease = keep_lease(client, node.config.name.clone());
     let object = async {
         if link.pod_range.borrow().is_some() {
@@ -77,6 +79,7 @@ struct OwnNode {
     api: Api<core::Node>,
     machine: MachineFacts,
     config: NodeConfig,
+    recorder: Recorder,
 }
 
 impl OwnNode {
@@ -173,6 +176,15 @@ impl OwnNode {
         let status = self.status(ready, &before, Timestamp::now());
         let patch = serde_json::json!({ "status": status });
         self.api.patch_status(&self.config.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        let change = match (said_ready(&before), ready) {
+            (Some(false) | None, true) => Some("NodeReady"),
+            (Some(true), false) => Some("NodeNotReady"),
+            (Some(true), true) | (Some(false) | None, false) => None,
+        };
+        if let Some(reason) = change {
+            let message = format!("Node {} status is now: {reason}", self.config.name);
+            self.recorder.record_node(reason, message);
+        }
         Ok(())
     }
 
@@ -223,6 +235,12 @@ impl OwnNode {
             ..core::NodeStatus::default()
         }
     }
+}
+
+/// Whether the node said before that it is ready; `None` when it said nothing.
+fn said_ready(before: &core::NodeStatus) -> Option<bool> {
+    let conditions = before.conditions.as_deref().unwrap_or_default();
+    conditions.iter().find(|condition| condition.type_ == "Ready").map(|ready| ready.status == "True")
 }
 
 fn report_range(node: &core::Node, link: &NodeLink) {

@@ -124,6 +124,9 @@ impl Worker {
     /// Runs until nothing is left of the pod, or until the agent ends: then everything stays as it is.
     pub async fn run(mut self) {
         self.note_deletion();
+        if let (Some(problem), None) = (&self.spec.unsupported, &self.facts.termination) {
+            self.event(Severity::Warning, "Failed", format!("Error: {problem}"), None);
+        }
         loop {
             let now = Timestamp::now();
             let (progress, wake) = self.step(now);

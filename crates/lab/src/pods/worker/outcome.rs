@@ -207,6 +207,8 @@ impl Worker {
                 if error.kind == Pull {
                     let message = format!("Back-off pulling image \"{name}\"");
                     self.event(Severity::Normal, "BackOff", message, Some(&container));
+                    let message = "Error: ImagePullBackOff".to_owned();
+                    self.event(Severity::Warning, "Failed", message, Some(&container));
                 }
                 self.facts.container_mut(&container).image_failed(error, now);
             }

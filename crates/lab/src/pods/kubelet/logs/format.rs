@@ -58,7 +58,14 @@ impl Formatter {
             return;
         }
         if self.timestamps && !self.inside_line {
-            output.extend_from_slice(entry.time);
+            // conmon writes UTC as an offset; kubectl's users know the Z of the CRI.
+            match entry.time.strip_suffix(b"+00:00") {
+                Some(time) => {
+                    output.extend_from_slice(time);
+                    output.push(b'Z');
+                }
+                None => output.extend_from_slice(entry.time),
+            }
             output.push(b' ');
         }
         output.extend_from_slice(entry.text);

@@ -94,7 +94,7 @@ fn what_is_not_there_is_said_in_kubernetes_words() {
     let error = |container: &str, query: &str| {
         scene.open(container, &LogQuery::parse(query).unwrap()).unwrap_err().to_string()
     };
-    assert_eq!(error("d", ""), "container \"d\" in pod \"web\" is waiting to start");
+    assert_eq!(error("d", ""), "container \"d\" in pod \"web\" is waiting to start: ContainerCreating");
     assert_eq!(error("e", ""), "container \"e\" not found in pod \"web\"");
     assert_eq!(error("c", "previous=true"), "previous terminated container \"c\" in pod \"web\" not found");
     assert!(LogQuery::parse("tailLines=-1").is_err());
