@@ -55,7 +55,7 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
         warn_of_contests(&books, &everything);
 
         let changes = self.commit(&transaction)?;
-        let connections = self.forget_among_all(&slots, &everything)?;
+        let connections = self.forget_among_all(snapshot, &slots, &everything)?;
         let affinities = self.forget_clients(&books)?;
         self.committed = Some(Committed { books, shapes: Shapes::of(&everything) });
         Ok(SyncReport { changes, connections, affinities })
@@ -102,11 +102,13 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
 
     fn forget_among_all(
         &mut self,
+        snapshot: &Snapshot<'_>,
         before: &BTreeMap<Door, Vec<EndpointAddress>>,
         everything: &Fragment,
     ) -> Result<usize, SyncError> {
         let connections = self.conntrack.list(&[stale::udp()])?;
-        self.forget_connections(&stale::among(&connections, before, &everything.doors))
+        let own = snapshot.node(&self.context.node).map_or(&[][..], |node| &node.addresses);
+        self.forget_connections(&stale::among(&connections, own, before, &everything.doors))
     }
 
     fn forget_connections(&mut self, filters: &[Filter]) -> Result<usize, SyncError> {

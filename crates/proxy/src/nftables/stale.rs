@@ -6,6 +6,7 @@
 //! one that lost its last (kubernetes issue 139628).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::{EndpointAddress, Port, Protocol};
@@ -25,24 +26,25 @@ pub(super) fn after_change(delta: &Delta) -> Vec<Filter> {
     for door in doors {
         let before = slots(&delta.before.doors, door);
         let after = slots(&delta.after.doors, door);
-        if before.is_empty() && after.is_empty() {
-            continue;
-        }
-        if before.is_empty() || after.is_empty() {
-            // What was sent before the door opened was tracked too, as leading nowhere.
+        let opens = !delta.before.doors.contains_key(door);
+        if opens || before.is_empty() && !after.is_empty() {
+            // What was sent before was tracked too, as leading nowhere.
             filters.push(through(door));
-            continue;
+        } else {
+            filters.extend(
+                before.iter().filter(|endpoint| !after.contains(endpoint)).map(|gone| to(door, gone)),
+            );
         }
-        filters.extend(before.iter().filter(|endpoint| !after.contains(endpoint)).map(|gone| to(door, gone)));
     }
     filters
 }
 
 /// The connections to forget among all there are, when it is not known what changed.
 ///
-/// `before` holds the doors that the kernel had open.
+/// `own` are addresses of the node, `before` holds the doors that the kernel had open.
 pub(super) fn among(
     connections: &[Connection],
+    own: &[IpAddr],
     before: &BTreeMap<Door, Vec<EndpointAddress>>,
     after: &BTreeMap<Door, Arc<Behind>>,
 ) -> Vec<Filter> {
@@ -57,8 +59,9 @@ pub(super) fn among(
             if !slots(after, &door).contains(&answering) {
                 filters.insert((door, answering), to(&door, &answering));
             }
-        } else if open(&node) && connection.reply.source != connection.original.destination {
-            // One that is not translated may as well lead to that port of a machine far away.
+        } else if open(&node)
+            && (is_translated(connection) || own.contains(&connection.original.destination.ip()))
+        {
             if !slots(after, &node).contains(&answering) {
                 filters.insert((door, answering), to(&door, &answering));
             }
@@ -70,6 +73,11 @@ pub(super) fn among(
 /// Every UDP connection.
 pub(super) fn udp() -> Filter {
     ALL_UDP
+}
+
+/// One that is not may lead to that port of a machine far away.
+fn is_translated(connection: &Connection) -> bool {
+    connection.reply.source != connection.original.destination
 }
 
 fn is_udp(door: &Door) -> bool {

@@ -223,6 +223,44 @@ fn connections_made_before_there_was_an_endpoint_are_forgotten() {
     assert_eq!(rig.apply(&udp(Cluster::new(), &["10.244.1.2"])).connections, 1);
 }
 
+/// They lead past the Service, and with its first endpoint nobody would look at them again.
+#[test]
+fn connections_made_before_there_was_a_service_are_forgotten() {
+    let mut rig = Rig::new(&Cluster::new());
+    rig.sync();
+    rig.conntrack.remember(connection("10.96.0.10:53", "10.96.0.10:53"));
+    assert_eq!(rig.apply(&udp(Cluster::new(), &[])).connections, 1);
+}
+
+#[test]
+fn a_closed_node_port_leaves_connections_to_other_machines_alone() {
+    let mut rig = Rig::new(&udp(Cluster::new(), &["10.244.1.2"]));
+    rig.sync();
+    let elsewhere = connection("192.0.2.7:30053", "192.0.2.7:30053");
+    rig.conntrack.remember(elsewhere);
+    rig.conntrack.remember(connection("10.100.0.2:30053", "10.244.1.2:80"));
+    rig.index.delete(&ObjectKey::Service(model::ServiceKey::new("default", "dns")));
+    assert_eq!(rig.sync().connections, 1);
+    assert_eq!(rig.conntrack.connections(), [elsewhere]);
+}
+
+#[test]
+fn a_first_sync_forgets_connections_to_the_node_itself() {
+    let mut cluster = udp(Cluster::new(), &["10.244.1.2"]);
+    cluster.objects.push(Object::Node(model::Node {
+        name: "node1".into(),
+        addresses: vec!["10.100.0.2".parse().unwrap()],
+        pod_ranges: Vec::new(),
+        zone: None,
+    }));
+    let mut rig = Rig::new(&cluster);
+    let elsewhere = connection("192.0.2.7:30053", "192.0.2.7:30053");
+    rig.conntrack.remember(elsewhere);
+    rig.conntrack.remember(connection("10.100.0.2:30053", "10.100.0.2:30053"));
+    assert_eq!(rig.sync().connections, 1);
+    assert_eq!(rig.conntrack.connections(), [elsewhere]);
+}
+
 #[test]
 fn a_restart_forgets_connections_that_went_stale_meanwhile() {
     let mut rig = Rig::new(&udp(Cluster::new(), &["10.244.1.2"]));
