@@ -1,0 +1,61 @@
+//! The table among others, over restarts and under other people's hands.
+
+use model::Protocol;
+use proxy::{Dataplane as _, SyncReport};
+
+use crate::asking::{Asker, Reply};
+use crate::cases::objects;
+use crate::cluster::{ALL, Cluster, httpd};
+use crate::world::World;
+
+const FOREIGN: &str = "table ip foreign {
+    set keep { type ipv4_addr; elements = { 10.96.0.6 }; }
+    chain forward { type filter hook forward priority 0; ip daddr @keep accept; }
+}";
+
+/// Everything but the service table.
+fn foreign(world: &World) -> String {
+    world.nft("list table ip foreign") + &world.nft("list table ip portolan-podnet")
+}
+
+#[test]
+fn a_restart_without_memory_removes_exactly_our_orphans() {
+    let world = World::new();
+    world.nft(FOREIGN);
+    let mut cluster = Cluster::new(world.proxy(), objects());
+    cluster.sync();
+    let (table, others) = (world.service_table(), foreign(&world));
+
+    cluster.proxy = world.proxy();
+    assert_eq!(cluster.sync(), SyncReport::default(), "equal states write nothing");
+
+    for orphan in [
+        "add chain ip portolan-services cluster-7",
+        "add element ip portolan-services services { 10.96.0.99 . tcp . 80 : goto refuse }",
+        "add element ip portolan-services hairpin { 10.244.1.9 . 10.244.1.9 }",
+        "add rule ip portolan-services refuse drop",
+    ] {
+        world.nft(orphan);
+    }
+    cluster.proxy = world.proxy();
+    // The chain, two elements, and the two rules of the chain that had one too many.
+    assert_eq!(cluster.sync().changes, 5);
+    assert_eq!(world.service_table(), table);
+    assert_eq!(foreign(&world), others);
+
+    cluster.proxy.cleanup().unwrap();
+    assert!(!world.nft("list tables").contains("portolan-services"));
+    assert_eq!(foreign(&world), others);
+}
+
+/// Losing the API server, or restarting beside one that has not told everything yet, takes nothing away.
+#[test]
+fn nothing_is_written_before_everything_is_known() {
+    let world = World::new();
+    let mut cluster = Cluster::new(world.proxy(), httpd(&ALL));
+    cluster.sync();
+    cluster.index = model::Index::new();
+    cluster.index.apply(httpd(&ALL)[0].clone());
+    assert!(cluster.index.snapshot().is_none());
+    assert!(matches!(world.ask(Asker::Pod, Protocol::Tcp, "10.96.0.6:8080"), Reply::Answer { .. }));
+}
