@@ -113,6 +113,10 @@ impl Api {
         }
         // Strangers do not learn which paths exist.
         let identity = identity.ok_or_else(Status::unauthorized)?;
+        if head.headers.contains_key("impersonate-user") {
+            // Answering as the caller would show what the other may not see.
+            return Err(Status::bad_request("acting as another user (--as) is not supported by this server"));
+        }
         let route = route.ok_or_else(Status::unknown_path)?;
         tracing::debug!(user = identity.user, groups = ?identity.groups, method = %head.method, uri = %head.uri);
         let query = Query::parse(head.uri.query().unwrap_or_default());

@@ -88,12 +88,25 @@ impl Server {
 
     /// Runs kubectl with the words of `line`, and `input` as standard input.
     pub async fn kubectl_with(&self, line: &str, input: &str) -> Output {
+        self.run_kubectl(line, input, &[]).await
+    }
+
+    /// What kubectl prints with more in its environment; it must succeed.
+    pub async fn kubectl_in(&self, line: &str, environment: &[(&str, &str)]) -> String {
+        let output = self.run_kubectl(line, "", environment).await;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kubectl {line}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    async fn run_kubectl(&self, line: &str, input: &str, environment: &[(&str, &str)]) -> Output {
         use tokio::io::AsyncWriteExt;
         let mut child = tokio::process::Command::new("kubectl")
             .args(line.split_whitespace())
             .env("KUBECONFIG", &self.kubeconfig)
             // The cache of discovery is kept by address; ports are used again.
             .env("HOME", self.folder.path())
+            .envs(environment.iter().copied())
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())

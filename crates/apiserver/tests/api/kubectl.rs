@@ -153,3 +153,94 @@ async fn kubectl_create_without_a_manifest() {
     let twice = server.kubectl_fails("create namespace team", "").await;
     assert!(twice.contains("namespaces \"team\" already exists"), "{twice}");
 }
+
+/// kubectl validates these itself unless the server's description of its API has nothing to validate with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_in_one_manifest() {
+    let server = Server::start().await;
+    let list = "{apiVersion: v1, kind: List, items: [
+        {apiVersion: v1, kind: ConfigMap, metadata: {name: one}, data: {a: b}},
+        {apiVersion: v1, kind: ConfigMap, metadata: {name: two}, data: {a: b}}]}";
+    let created = server.kubectl_input("apply -f -", list).await;
+    assert_eq!(created, "configmap/one created\nconfigmap/two created\n");
+    let unchanged = server.kubectl_input("apply -f -", list).await;
+    assert_eq!(unchanged, "configmap/one unchanged\nconfigmap/two unchanged\n");
+    let misspelled = list.replacen("{name: two}, data", "{name: two}, dato", 1);
+    let refused = server.kubectl_fails("apply -f -", &misspelled).await;
+    assert!(refused.contains("strict decoding error: unknown field \"dato\""), "{refused}");
+    server.kubectl_input("delete -f -", list).await;
+}
+
+/// An editor that works by itself: a script for `kubectl edit`.
+fn editor(server: &Server, script: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = server.kubeconfig.with_file_name("editor");
+    std::fs::write(&path, format!("#!/bin/sh\nsed -i '{script}' \"$1\"\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ways_to_change_an_object() {
+    let server = Server::start().await;
+    server.kubectl_input("apply -f -", HTTPD).await;
+    let script = editor(&server, "s/replicas: 3/replicas: 4/");
+    let environment = [("EDITOR", script.to_str().unwrap())];
+    let edited = server.kubectl_in("edit deployment httpd", &environment).await;
+    assert_eq!(edited, "deployment.apps/httpd edited\n");
+    let unedited = server.kubectl_in("edit deployment httpd", &environment).await;
+    assert!(unedited.is_empty(), "kubectl says on stderr that nothing was changed: {unedited}");
+    let stored = server.kubectl("get deployment httpd -o yaml").await;
+    assert!(stored.contains("replicas: 4"), "{stored}");
+    let wanted = stored.replace("replicas: 4", "replicas: 6");
+    let difference = server.kubectl_with("diff -f -", &wanted).await;
+    let shown = String::from_utf8_lossy(&difference.stdout).into_owned();
+    assert!(shown.contains("-  replicas: 4\n+  replicas: 6"), "{shown}");
+    assert_eq!(server.kubectl_input("replace -f -", &wanted).await, "deployment.apps/httpd replaced\n");
+    let stale = server.kubectl_fails("replace -f -", &stored).await;
+    assert!(stale.contains("the object has been modified"), "{stale}");
+    server.kubectl("set image deployment httpd httpd=nginx").await;
+    server.kubectl("set env deployment httpd A=b").await;
+    server.kubectl("set serviceaccount deployment httpd web").await;
+    server.kubectl("set resources deployment httpd --limits=cpu=200m").await;
+    let pod = "jsonpath={.spec.template.spec.containers[0].image},{.spec.template.spec.containers[0].env[0].value},\
+        {.spec.template.spec.serviceAccount},{.spec.template.spec.containers[0].resources}";
+    assert_eq!(
+        server.kubectl(&format!("get deployment httpd -o {pod}")).await,
+        r#"nginx,b,web,{"limits":{"cpu":"200m"}}"#
+    );
+    server.kubectl("annotate deployment httpd team=net").await;
+    let taken = server.kubectl_fails("annotate deployment httpd team=lab", "").await;
+    assert!(taken.contains("--overwrite is false"), "{taken}");
+    server.kubectl("rollout pause deployment httpd").await;
+    assert_eq!(server.kubectl("get deployment httpd -o jsonpath={.spec.paused}").await, "true");
+    let negative = server.kubectl_fails(r#"patch deployment httpd -p={"spec":{"replicas":-2}}"#, "").await;
+    assert!(
+        negative.contains("spec.replicas: Invalid value: -2: must be greater than or equal to 0"),
+        "{negative}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_named() {
+    let server = Server::start().await;
+    server.kubectl("run web --image=nginx").await;
+    let running = r#"patch pod web --subresource=status --type=merge -p={"status":{"phase":"Running"}}"#;
+    server.kubectl(running).await;
+    for (command, answer) in [
+        ("exec web -- ls", "running commands in containers (exec) is not supported by this server"),
+        ("attach web", "attaching to containers is not supported by this server"),
+        ("port-forward web :80", "forwarding ports to pods is not supported by this server"),
+        ("get pods --as=somebody", "acting as another user (--as) is not supported by this server"),
+        ("get roles", "the server doesn't have a resource type \"roles\""),
+        ("top pods", "Metrics API not available"),
+        ("explain pods", "not found in OpenAPI schema"),
+        ("create job once --image=busybox", "the server could not find the requested resource"),
+    ] {
+        let refused = server.kubectl_fails(command, "").await;
+        assert!(refused.contains(answer), "{command}: {refused}");
+    }
+    let kind = "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}}";
+    let unknown = server.kubectl_fails("apply -f -", kind).await;
+    assert!(unknown.contains("no matches for kind \"StatefulSet\" in version \"apps/v1\""), "{unknown}");
+}
