@@ -1,0 +1,160 @@
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::message::tests::query;
+use crate::{RecordType, ResolverConfig, ZoneConfig};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server for an empty zone, which is not in sync, with those upstream servers.
+async fn server(upstreams: Vec<SocketAddr>) -> SocketAddr {
+    let config = ZoneConfig {
+        zone: Name::parse("cluster.local").unwrap(),
+        ttl: 5,
+        pods: crate::PodNames::Insecure,
+        own_addresses: Vec::new(),
+        name_servers: Vec::new(),
+    };
+    let metrics = Arc::new(Metrics::default());
+    let resolver = Resolver::new(ResolverConfig { upstreams, cache: 100 }, metrics.clone());
+    let sockets = Sockets::open((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let address = sockets.address().unwrap();
+    tokio::spawn(Server::new(SharedZone::new(Zone::new(config)), resolver, metrics).serve(sockets));
+    address
+}
+
+/// An upstream server that counts what it is asked: over UDP it truncates names that begin with `big`, and is
+/// silent for `silent`; every other name has the address 192.0.2.7.
+async fn upstream() -> (SocketAddr, Arc<std::sync::atomic::AtomicUsize>) {
+    let streams = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = streams.local_addr().unwrap();
+    let datagrams = UdpSocket::bind(address).await.unwrap();
+    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = count.clone();
+    let reply = |message: &[u8], truncated: bool| {
+        let query = Query::parse(message).unwrap();
+        let mut reply = Reply::to(&query, None);
+        reply.push(Section::Answer, Owner::At(12), 300, Data::Address([192, 0, 2, 7].into()));
+        let mut bytes = reply.finish();
+        bytes[2] |= if truncated { 2 } else { 0 };
+        bytes
+    };
+    tokio::spawn(async move {
+        let mut buffer = [0; 2000];
+        loop {
+            let (length, client) = datagrams.recv_from(&mut buffer).await.unwrap();
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if buffer[13..].starts_with(b"silent") {
+                continue;
+            }
+            let message = &buffer[..length];
+            // First a forged one, with another number.
+            let mut forged = reply(message, false);
+            forged[0] ^= 1;
+            datagrams.send_to(&forged, client).await.unwrap();
+            datagrams.send_to(&reply(message, message[13..].starts_with(b"big")), client).await.unwrap();
+        }
+    });
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = streams.accept().await.unwrap();
+            let mut message = vec![0; stream.read_u16().await.unwrap().into()];
+            stream.read_exact(&mut message).await.unwrap();
+            let bytes = reply(&message, false);
+            stream.write_u16(bytes.len().try_into().unwrap()).await.unwrap();
+            stream.write_all(&bytes).await.unwrap();
+        }
+    });
+    (address, count)
+}
+
+async fn asked(server: SocketAddr, name: &str) -> Vec<u8> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket.connect(server).await.unwrap();
+    socket.send(&query(name, RecordType::A, Some(1232))).await.unwrap();
+    let mut buffer = vec![0; 2000];
+    let length = timeout(PATIENCE, socket.recv(&mut buffer)).await.unwrap().unwrap();
+    buffer.truncate(length);
+    buffer
+}
+
+fn code(reply: &[u8]) -> u8 {
+    reply[3] & 15
+}
+
+#[tokio::test]
+async fn a_zone_that_is_not_in_sync_says_so_and_no_more() {
+    let server = server(Vec::new()).await;
+    assert_eq!(code(&asked(server, "a.default.svc.cluster.local").await), 2);
+    assert_eq!(code(&asked(server, "www.example.com").await), 5, "nobody to ask");
+}
+
+#[tokio::test]
+async fn other_names_are_forwarded_once_and_remembered() {
+    let (upstream, count) = upstream().await;
+    let server = server(vec![upstream]).await;
+    for name in ["www.example.com", "WWW.example.com", "www.Example.com"] {
+        let reply = asked(server, name).await;
+        assert_eq!((code(&reply), reply[7]), (0, 1));
+        assert_eq!(reply[13..16], name.as_bytes()[..3]);
+    }
+    assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 1);
+    let reply = asked(server, "big.example.com").await;
+    assert_eq!((code(&reply), reply[2] & 2, reply[7]), (0, 0, 1), "asked again over TCP");
+}
+
+#[tokio::test]
+async fn questions_on_their_way_are_joined() {
+    let (upstream, count) = upstream().await;
+    let server = server(vec![upstream]).await;
+    let clients: JoinSet<_> =
+        (0..20).map(|_| async move { code(&asked(server, "silent.example.com").await) }).collect();
+    assert!(clients.join_all().await.into_iter().all(|code| code == 2), "nobody is left without an answer");
+    assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 2, "one question, one retry");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_replaced_by_the_next() {
+    let (upstream, _) = upstream().await;
+    // Bound and never read: silent.
+    let dead = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let server = server(vec![dead.local_addr().unwrap(), upstream]).await;
+    assert_eq!(code(&asked(server, "www.example.com").await), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_asked_to_ask_itself_makes_no_loop() {
+    let place = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = place.local_addr().unwrap();
+    drop(place);
+    let first = server(vec![address]).await;
+    let second = server(vec![first]).await;
+    assert_eq!(code(&asked(second, "www.example.com").await), 2);
+}
+
+#[tokio::test]
+async fn streams_take_several_questions_at_once() {
+    let (upstream, _) = upstream().await;
+    let server = server(vec![upstream]).await;
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    let mut sent = Vec::new();
+    for (id, name) in ["silent.example.com", "www.example.com", "x.svc.cluster.local"].into_iter().enumerate()
+    {
+        let mut message = query(name, RecordType::A, None);
+        message[1] = id.try_into().unwrap();
+        sent.extend_from_slice(&u16::try_from(message.len()).unwrap().to_be_bytes());
+        sent.extend_from_slice(&message);
+    }
+    stream.write_all(&sent).await.unwrap();
+    let mut answered = Vec::new();
+    for _ in 0..3 {
+        let mut reply = vec![0; timeout(PATIENCE, stream.read_u16()).await.unwrap().unwrap().into()];
+        stream.read_exact(&mut reply).await.unwrap();
+        answered.push(reply[1]);
+    }
+    assert_eq!(answered.pop(), Some(0), "the one that nobody answers is last");
+    // Half a message, then the end: the server closes.
+    stream.write_all(&[0, 100, 1]).await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(timeout(PATIENCE, stream.read(&mut [0; 10])).await.unwrap().unwrap(), 0);
+}
