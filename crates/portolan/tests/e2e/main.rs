@@ -6,6 +6,7 @@
 mod delivery;
 mod faults;
 mod harness;
+mod kubectl;
 mod modes;
 mod refusals;
 mod walkthrough;
