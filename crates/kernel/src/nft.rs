@@ -77,6 +77,10 @@ impl NftPort for Nftables {
         }
     }
 
+    fn generation(&mut self) -> Result<u32, NftError> {
+        observe::generation(&mut self.socket)
+    }
+
     fn commit(&mut self, transaction: &Transaction) -> Result<(), NftError> {
         if transaction.is_empty() {
             return Ok(());

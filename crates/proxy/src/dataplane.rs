@@ -59,6 +59,13 @@ pub trait Dataplane: Send {
     /// compares everything, whatever its `changes`.
     fn sync(&mut self, snapshot: &Snapshot<'_>, changes: &Changes) -> Result<SyncReport, SyncError>;
 
+    /// Whether somebody else may have written over what the last sync wrote. Costs one question to the kernel,
+    /// so it may be asked every few seconds; only a sync of [`Changes::Everything`] tells whether it is so.
+    ///
+    /// # Errors
+    /// [`SyncError`].
+    fn may_be_disturbed(&mut self) -> Result<bool, SyncError>;
+
     /// Removes everything that this dataplane ever wrote, and nothing else.
     ///
     /// # Errors

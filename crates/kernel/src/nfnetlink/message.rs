@@ -10,6 +10,7 @@ pub(crate) mod kind {
     pub const BATCH_END: u16 = 17;
 
     pub const REQUEST: u16 = 0x1;
+    pub const ACKNOWLEDGE: u16 = 0x4;
     pub const DUMP: u16 = 0x300;
     pub const CREATE: u16 = 0x400;
     pub const APPEND: u16 = 0x800;

@@ -112,6 +112,24 @@ fn entries(
     Ok(entries.into_iter().collect())
 }
 
+/// How many commits there were in the namespace (`NFTA_GEN_ID`).
+pub(super) fn generation(socket: &mut Socket) -> Result<u32, NftError> {
+    const DOING: &str = "read the generation";
+    const IDENTIFIER: u16 = 1;
+    let request = |sequence| {
+        let mut writer = Writer::default();
+        // The acknowledgement ends the answer, as the last message ends a dump.
+        let flags = kind::REQUEST | kind::ACKNOWLEDGE;
+        writer.message(message::GET_GENERATION, flags, sequence, 0, 0, |_| {});
+        // A message without attributes cannot outgrow one.
+        writer.finish().unwrap_or_default()
+    };
+    socket
+        .dump(request, || None, |found, message| *found = message.attributes().u32(IDENTIFIER).or(*found))
+        .map_err(|source| NftError::Kernel { doing: DOING, source })?
+        .ok_or_else(|| NftError::Malformed { doing: DOING, reason: "there is none in it".to_owned() })
+}
+
 fn exists(socket: &mut Socket, table: &Table) -> Result<bool, NftError> {
     let found = dump(
         socket,

@@ -126,6 +126,21 @@ fn what_others_changed_is_found_and_put_right() {
 }
 
 #[test]
+fn every_commit_of_anybody_is_one_generation() {
+    in_fresh_namespace(|| {
+        let mut nft = Nftables::open().unwrap();
+        let start = nft.generation().unwrap();
+        nft.commit(&diff(None, &filled())).unwrap();
+        assert_eq!(nft.generation().unwrap(), start + 1, "many changes, one commit");
+        nft.commit(&transaction(vec![delete(81, Missing::Fail)])).unwrap_err();
+        nft.observe(&table()).unwrap();
+        assert_eq!(nft.generation().unwrap(), start + 1, "a refused one and a look do not count");
+        run("nft", &["add", "table", "ip", "foreign"]);
+        assert_eq!(nft.generation().unwrap(), start + 2);
+    });
+}
+
+#[test]
 fn a_hundred_thousand_elements_are_read_back() {
     in_fresh_namespace(|| {
         let mut nft = Nftables::open().unwrap();

@@ -30,6 +30,7 @@ struct State {
     tables: BTreeMap<Table, Ruleset>,
     commits: Vec<Transaction>,
     observations: usize,
+    generation: u32,
     failures: Vec<i32>,
 }
 
@@ -46,7 +47,9 @@ impl FakeNft {
 
     /// Puts a table there as if somebody else had.
     pub fn put(&self, ruleset: Ruleset) {
-        self.lock().tables.insert(ruleset.table.clone(), ruleset);
+        let mut state = self.lock();
+        state.tables.insert(ruleset.table.clone(), ruleset);
+        state.generation += 1;
     }
 
     /// Everything that was committed so far, empty transactions left out.
@@ -98,6 +101,10 @@ impl NftPort for FakeNft {
         Ok(set.elements.iter().map(element).collect())
     }
 
+    fn generation(&mut self) -> Result<u32, NftError> {
+        Ok(self.lock().generation)
+    }
+
     fn commit(&mut self, transaction: &Transaction) -> Result<(), NftError> {
         if transaction.is_empty() {
             return Ok(());
@@ -121,6 +128,7 @@ impl NftPort for FakeNft {
             None => state.tables.remove(&transaction.table),
         };
         state.commits.push(transaction.clone());
+        state.generation += 1;
         Ok(())
     }
 }

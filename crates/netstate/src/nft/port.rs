@@ -23,6 +23,14 @@ pub trait NftPort {
         definition: &SetDefinition,
     ) -> Result<Vec<Element>, NftError>;
 
+    /// A number that every commit in this namespace, by whomever and of whatever table, counts up by one; after
+    /// 2^32 - 1 comes 1. So whoever knows the number from before, and how often they committed since, can tell
+    /// whether somebody else has.
+    ///
+    /// # Errors
+    /// [`NftError`]; nothing is changed.
+    fn generation(&mut self) -> Result<u32, NftError>;
+
     /// Makes all changes or, on an error, none.
     ///
     /// # Errors

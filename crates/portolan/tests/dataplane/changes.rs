@@ -48,6 +48,36 @@ fn a_restart_without_memory_removes_exactly_our_orphans() {
     assert_eq!(foreign(&world), others);
 }
 
+#[test]
+fn what_others_destroy_is_noticed_and_mended() {
+    let world = World::new();
+    let mut cluster = Cluster::new(world.proxy(), objects());
+    cluster.sync();
+    // The last of them, so that the others are in the slots that a first sync gives them.
+    cluster.apply(httpd(&ALL[..2]));
+    let table = world.service_table();
+    let ask = || world.ask(Asker::Pod, Protocol::Tcp, "10.96.0.14:8080");
+    let served = ask();
+    for damage in [
+        "flush table ip portolan-services",
+        "flush map ip portolan-services endpoints",
+        "delete table ip portolan-services",
+        "delete element ip portolan-services services { 10.96.0.14 . tcp . 8080 }",
+    ] {
+        assert!(!cluster.proxy.may_be_disturbed().unwrap(), "before {damage}");
+        world.nft(damage);
+        assert_ne!(ask(), served, "{damage}");
+        assert!(cluster.proxy.may_be_disturbed().unwrap(), "{damage}");
+        assert!(cluster.sync_everything().changes > 0, "{damage}");
+        assert_eq!(world.service_table(), table, "{damage}");
+        assert_eq!(ask(), served, "{damage}");
+    }
+    world.nft(FOREIGN);
+    assert!(cluster.proxy.may_be_disturbed().unwrap(), "it cannot know what was written");
+    assert_eq!(cluster.sync_everything(), SyncReport::default());
+    assert!(!cluster.proxy.may_be_disturbed().unwrap());
+}
+
 /// Losing the API server, or restarting beside one that has not told everything yet, takes nothing away.
 #[test]
 fn nothing_is_written_before_everything_is_known() {

@@ -122,6 +122,11 @@ impl<D: Dataplane> Cluster<D> {
         self.proxy.sync(&self.index.snapshot().unwrap(), &changes).unwrap()
     }
 
+    /// The same, after a look at all of it.
+    pub fn sync_everything(&mut self) -> SyncReport {
+        self.proxy.sync(&self.index.snapshot().unwrap(), &Changes::Everything).unwrap()
+    }
+
     /// Objects appear or change.
     pub fn apply(&mut self, objects: impl IntoIterator<Item = Object>) -> SyncReport {
         objects.into_iter().for_each(|object| self.index.apply(object));

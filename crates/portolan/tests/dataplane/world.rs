@@ -1,5 +1,6 @@
 //! The network: a node with its pod network as the agent makes it, another node, a router, and a machine outside.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -107,9 +108,11 @@ impl World {
         run("ip", &["netns", "exec", self.node.name(), "nft", command], "")
     }
 
-    /// What `nft` says of the service table, without the clients in it, who come and go by themselves.
-    pub fn service_table(&self) -> String {
-        self.nft("list table ip portolan-services")
+    /// What `nft` says of the service table: its chains and sets, in no order of their making.
+    pub fn service_table(&self) -> BTreeSet<String> {
+        let text = self.nft("list table ip portolan-services");
+        let inside = text.strip_prefix("table ip portolan-services {").unwrap().strip_suffix("}\n").unwrap();
+        inside.split("\n\n").map(|part| part.trim().to_owned()).collect()
     }
 }
 

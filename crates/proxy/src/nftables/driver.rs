@@ -22,6 +22,8 @@ pub struct NftablesProxy<N, C> {
     conntrack: C,
     /// `None`: the kernel may hold anything.
     committed: Option<Committed>,
+    /// The kernel's, when only we have written since it was observed.
+    generation: u32,
 }
 
 #[derive(Debug, Default)]
@@ -34,10 +36,12 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
     /// A proxy that has not looked at the kernel yet. Both ports must belong to the node's network
     /// namespace.
     pub fn new(context: NodeContext, nft: N, conntrack: C) -> Self {
-        Self { context, nft, conntrack, committed: None }
+        Self { context, nft, conntrack, committed: None, generation: 0 }
     }
 
     fn sync_everything(&mut self, snapshot: &Snapshot<'_>) -> Result<SyncReport, SyncError> {
+        // Before it is observed: a change meanwhile then shows as one, and is looked at once more.
+        self.generation = self.nft.generation()?;
         let observed = self.nft.observe(&TABLE)?;
         let slots = observed.as_ref().map(plan::observed_slots).unwrap_or_default();
         let mut books = Books::default();
@@ -97,6 +101,7 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
             return Ok(0);
         }
         self.nft.commit(transaction)?;
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
         Ok(transaction.weight())
     }
 
@@ -126,7 +131,6 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
         if keys.is_empty() {
             return Ok(0);
         }
-        let count = keys.len();
         let mut transaction = Transaction::new(TABLE);
         transaction.ops.push(Op::DeleteElements {
             set: AFFINITY,
@@ -134,8 +138,7 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
             keys,
             missing: Missing::Ignore,
         });
-        self.nft.commit(&transaction)?;
-        Ok(count)
+        self.commit(&transaction)
     }
 }
 
@@ -146,6 +149,10 @@ impl<N: NftPort + Send, C: ConntrackPort + Send> Dataplane for NftablesProxy<N, 
             (Changes::Services(keys), Some(committed)) => self.sync_services(committed, snapshot, keys),
             (Changes::Everything, _) | (Changes::Services(_), None) => self.sync_everything(snapshot),
         }
+    }
+
+    fn may_be_disturbed(&mut self) -> Result<bool, SyncError> {
+        Ok(self.committed.is_some() && self.nft.generation()? != self.generation)
     }
 
     fn cleanup(&mut self) -> Result<(), SyncError> {

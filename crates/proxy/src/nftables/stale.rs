@@ -55,16 +55,16 @@ pub(super) fn among(
         };
         let open = |door: &Door| before.contains_key(door) || after.contains_key(door);
         let node = Door::Node { protocol: Protocol::Udp, port: port_of(&door) };
-        if open(&door) {
-            if !slots(after, &door).contains(&answering) {
-                filters.insert((door, answering), to(&door, &answering));
-            }
-        } else if open(&node)
-            && (is_translated(connection) || own.contains(&connection.original.destination.ip()))
-        {
-            if !slots(after, &node).contains(&answering) {
-                filters.insert((door, answering), to(&door, &answering));
-            }
+        let to_node = || is_translated(connection) || own.contains(&connection.original.destination.ip());
+        let knocked_at = if open(&door) {
+            door
+        } else if open(&node) && to_node() {
+            node
+        } else {
+            continue;
+        };
+        if !slots(after, &knocked_at).contains(&answering) {
+            filters.insert((door, answering), to(&door, &answering));
         }
     }
     filters.into_values().collect()

@@ -1,6 +1,7 @@
 use std::future::pending;
 use std::io;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{Kind, Object, ObjectKey, Service, ServiceKey, ServiceKind, SessionAffinity, Snapshot};
 use proxy::NftError;
@@ -15,6 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Recorder {
     calls: mpsc::UnboundedSender<(Vec<String>, Changes)>,
     failures: Arc<Mutex<usize>>,
+    disturbed: Arc<AtomicBool>,
 }
 
 impl Dataplane for Recorder {
@@ -36,6 +38,10 @@ impl Dataplane for Recorder {
         Ok(SyncReport::default())
     }
 
+    fn may_be_disturbed(&mut self) -> Result<bool, SyncError> {
+        Ok(self.disturbed.swap(false, Ordering::Relaxed))
+    }
+
     fn cleanup(&mut self) -> Result<(), SyncError> {
         Ok(())
     }
@@ -45,6 +51,7 @@ struct Rig {
     events: mpsc::Sender<Event>,
     calls: mpsc::UnboundedReceiver<(Vec<String>, Changes)>,
     failures: Arc<Mutex<usize>>,
+    disturbed: Arc<AtomicBool>,
     status: Arc<ProxyStatus>,
     _running: JoinSet<Result<(), RuntimeError>>,
 }
@@ -55,11 +62,13 @@ impl Rig {
         let (events, receiver) = mpsc::channel(WAITING);
         let failures = Arc::new(Mutex::new(failures));
         let status = Arc::new(ProxyStatus::default());
-        let dataplane = Recorder { calls: sender, failures: failures.clone() };
+        let disturbed = Arc::new(AtomicBool::new(false));
+        let dataplane = Recorder { calls: sender, failures: failures.clone(), disturbed: disturbed.clone() };
+        let follower = Follower::new(dataplane, Duration::from_millis(5));
         let mut running = JoinSet::new();
         let told = status.clone();
-        running.spawn(async move { follow(receiver, dataplane, &told, pending()).await });
-        Self { events, calls, failures, status, _running: running }
+        running.spawn(async move { follow(receiver, follower, &told, pending()).await });
+        Self { events, calls, failures, disturbed, status, _running: running }
     }
 
     async fn tell(&self, events: impl IntoIterator<Item = Event>) {
@@ -129,6 +138,17 @@ async fn a_failure_is_tried_again_with_everything() {
 }
 
 #[tokio::test]
+async fn what_others_write_is_noticed() {
+    let mut rig = Rig::start(0);
+    rig.tell(Kind::ALL.into_iter().flat_map(listing)).await;
+    rig.call().await;
+    rig.disturbed.store(true, Ordering::Relaxed);
+    assert_eq!(rig.call().await.1, Changes::Everything, "without any event");
+    rig.tell([apply("a")]).await;
+    assert_eq!(rig.call().await.1, only("a"), "and once only");
+}
+
+#[tokio::test]
 async fn a_new_listing_takes_nothing_away_before_its_end() {
     let mut rig = Rig::start(0);
     rig.tell(Kind::ALL.into_iter().flat_map(listing)).await;
@@ -145,8 +165,9 @@ async fn a_new_listing_takes_nothing_away_before_its_end() {
 async fn it_ends_when_it_is_told_to() {
     let (_events, receiver) = mpsc::channel(1);
     let (sender, _calls) = mpsc::unbounded_channel();
-    let dataplane = Recorder { calls: sender, failures: Arc::default() };
+    let dataplane = Recorder { calls: sender, failures: Arc::default(), disturbed: Arc::default() };
+    let follower = Follower::new(dataplane, DEADLINE);
     let status = ProxyStatus::default();
-    let ended = follow(receiver, dataplane, &status, std::future::ready(()));
+    let ended = follow(receiver, follower, &status, std::future::ready(()));
     timeout(DEADLINE, ended).await.unwrap().unwrap();
 }

@@ -166,6 +166,25 @@ fn a_table_that_somebody_flushed_is_written_again() {
     assert_eq!(rig.restart(), SyncReport::default());
 }
 
+#[test]
+fn what_others_write_is_noticed() {
+    let mut rig = Rig::new(&httpd());
+    assert!(!rig.proxy.may_be_disturbed().unwrap(), "nothing is ours yet");
+    rig.sync();
+    rig.apply(&Cluster::new().endpoints("httpd-svc", &["10.244.1.28"]));
+    assert!(!rig.proxy.may_be_disturbed().unwrap(), "all of it is our own doing");
+
+    rig.nft.put(Ruleset::new(TABLE));
+    assert!(rig.proxy.may_be_disturbed().unwrap());
+    let report = rig.proxy.sync(&rig.index.snapshot().unwrap(), &Changes::Everything).unwrap();
+    assert!(report.changes > 0 && !rig.proxy.may_be_disturbed().unwrap());
+
+    rig.nft.put(Ruleset::new(netstate::nft::Table::new(TABLE.family, Name::constant("other"))));
+    assert!(rig.proxy.may_be_disturbed().unwrap());
+    let report = rig.proxy.sync(&rig.index.snapshot().unwrap(), &Changes::Everything).unwrap();
+    assert!(report == SyncReport::default() && !rig.proxy.may_be_disturbed().unwrap());
+}
+
 fn udp(cluster: Cluster, endpoints: &[&str]) -> Cluster {
     let protocol = |service: &mut model::Service| {
         service.ports[0].protocol = Protocol::Udp;
@@ -239,7 +258,7 @@ fn a_closed_node_port_leaves_connections_to_other_machines_alone() {
     let elsewhere = connection("192.0.2.7:30053", "192.0.2.7:30053");
     rig.conntrack.remember(elsewhere);
     rig.conntrack.remember(connection("10.100.0.2:30053", "10.244.1.2:80"));
-    rig.index.delete(&ObjectKey::Service(model::ServiceKey::new("default", "dns")));
+    rig.index.delete(&ObjectKey::Service(ServiceKey::new("default", "dns")));
     assert_eq!(rig.sync().connections, 1);
     assert_eq!(rig.conntrack.connections(), [elsewhere]);
 }
