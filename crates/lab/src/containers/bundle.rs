@@ -8,14 +8,14 @@ use std::{
 use oci_spec::{
     OciSpecError,
     runtime::{
-        Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDeviceCgroupBuilder, LinuxNamespace,
-        LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResourcesBuilder, Mount, MountBuilder,
-        ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder, get_default_maskedpaths,
-        get_default_readonly_paths,
+        Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder,
+        LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources,
+        LinuxResourcesBuilder, Mount, MountBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+        UserBuilder, get_default_maskedpaths, get_default_readonly_paths,
     },
 };
 
-use super::{Capabilities, ContainerError, ContainerSpec, user::Identity};
+use super::{Capabilities, ContainerError, ContainerSpec, Privileges, user::Identity};
 use crate::images::ImageConfig;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -48,7 +48,10 @@ pub(super) fn oci_spec(
     cgroup: PathBuf,
 ) -> Result<Spec, ContainerError> {
     let args = command(spec)?;
-    let capabilities = capabilities(&spec.capabilities)?;
+    let capabilities = match spec.privileges {
+        Privileges::All => every_capability(),
+        Privileges::Usual | Privileges::NeverMore => capabilities(&spec.capabilities)?,
+    };
     build(spec, identity, args, capabilities, cgroup)
         .map_err(|error| ContainerError::Runtime { message: error.to_string() })
 }
@@ -81,19 +84,18 @@ fn build(
         .env(environment(image, identity, &spec.env))
         .cwd(working_dir(spec))
         .capabilities(sets)
-        .no_new_privileges(false)
+        .no_new_privileges(spec.privileges == Privileges::NeverMore)
         .build()?;
     // What is not told to the builder must be absent, not the library's default.
     let mut process = process;
     process.set_rlimits(None).set_oom_score_adj(None);
-    let no_devices = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?;
-    let resources = LinuxResourcesBuilder::default().devices(vec![no_devices]).build()?;
+    let privileged = spec.privileges == Privileges::All;
     let linux = LinuxBuilder::default()
         .namespaces(namespaces(spec)?)
         .cgroups_path(cgroup)
-        .resources(resources)
-        .masked_paths(get_default_maskedpaths())
-        .readonly_paths(get_default_readonly_paths())
+        .resources(resources(spec)?)
+        .masked_paths(if privileged { Vec::new() } else { get_default_maskedpaths() })
+        .readonly_paths(if privileged { Vec::new() } else { get_default_readonly_paths() })
         .build()?;
     let root = RootBuilder::default().path("rootfs").readonly(spec.read_only_root).build()?;
     let mut config = SpecBuilder::default()
@@ -105,6 +107,35 @@ fn build(
         .build()?;
     config.set_hostname(None);
     Ok(config)
+}
+
+/// The period that CPU limits are counted in, in microseconds: the kernel's and the kubelet's default.
+const CPU_PERIOD: u64 = 100_000;
+/// The kernel takes no smaller share of a period, in microseconds.
+const LEAST_QUOTA: i64 = 1000;
+
+/// Devices, CPU and memory.
+fn resources(spec: &ContainerSpec) -> Result<LinuxResources, OciSpecError> {
+    let privileged = spec.privileges == Privileges::All;
+    let devices = LinuxDeviceCgroupBuilder::default().allow(privileged).access("rwm").build()?;
+    let mut resources = LinuxResourcesBuilder::default().devices(vec![devices]);
+    let limits = &spec.limits;
+    if limits.cpu_shares > 0 || limits.cpu_milli.is_some() {
+        let mut cpu = LinuxCpuBuilder::default();
+        if limits.cpu_shares > 0 {
+            cpu = cpu.shares(limits.cpu_shares);
+        }
+        if let Some(milli) = limits.cpu_milli {
+            let quota = i64::try_from(milli.saturating_mul(CPU_PERIOD) / 1000).unwrap_or(i64::MAX);
+            cpu = cpu.period(CPU_PERIOD).quota(quota.max(LEAST_QUOTA));
+        }
+        resources = resources.cpu(cpu.build()?);
+    }
+    if let Some(bytes) = limits.memory {
+        // The second limit counts swap too: equal means none.
+        resources = resources.memory(LinuxMemoryBuilder::default().limit(bytes).swap(bytes).build()?);
+    }
+    resources.build()
 }
 
 /// The words to run, put together as Kubernetes says ("Define a Command and Arguments for a Container").
@@ -179,7 +210,7 @@ fn mounts(spec: &ContainerSpec) -> Result<Vec<Mount>, OciSpecError> {
         ),
         ("/dev/mqueue", "mqueue", &[SAFE]),
         ("/dev/shm", "tmpfs", &[SAFE, &["mode=1777", "size=65536k"]]),
-        ("/sys", "sysfs", &[SAFE, &["ro"]]),
+        ("/sys", "sysfs", if spec.privileges == Privileges::All { &[SAFE] } else { &[SAFE, &["ro"]] }),
     ];
     let replaced: BTreeSet<&Path> = spec.mounts.iter().map(|mount| mount.destination.as_path()).collect();
     let mut mounts = Vec::new();

@@ -57,6 +57,9 @@ pub enum ContainerError {
         /// What is missing.
         reason: &'static str,
     },
+    /// It would run as root and must not.
+    #[error("container has runAsNonRoot and image will run as root")]
+    RefusedRoot,
     /// A capability that does not exist.
     #[error("unknown capability {name:?}")]
     UnknownCapability {

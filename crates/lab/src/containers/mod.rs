@@ -30,5 +30,5 @@ pub use overlay::unmount_below;
 pub use runtime::{Runtime, RuntimeConfig};
 pub use spec::{
     Capabilities, ContainerExit, ContainerId, ContainerSpec, ContainerState, ContainerStatus, ExitCause,
-    JoinedNamespaces, Mount, RunAs,
+    JoinedNamespaces, Limits, Mount, Privileges, RunAs,
 };

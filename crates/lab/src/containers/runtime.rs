@@ -248,7 +248,7 @@ impl Runtime {
             let list = |name: &str| images.text_of(&lower, name);
             let identity = user::identity(
                 &spec.image.config.user,
-                spec.run_as,
+                &spec.run_as,
                 &list("etc/passwd")?,
                 &list("etc/group")?,
             )?;

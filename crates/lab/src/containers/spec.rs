@@ -67,8 +67,8 @@ impl fmt::Display for ContainerId {
 
 /// Everything that decides how a container runs.
 ///
-/// It always gets its own pid and mount namespaces, a writable layer of its own over the image, and the
-/// capabilities that Docker and containerd give by default. No-new-privileges is off, as in Kubernetes.
+/// It always gets its own pid and mount namespaces, a writable layer of its own over the image, and, unless
+/// asked otherwise, the capabilities that Docker and containerd give by default.
 /// Neither `oom_score_adj` nor resource limits are touched: both are inherited, since root without
 /// `CAP_SYS_RESOURCE` may not raise them.
 #[derive(Clone, Debug)]
@@ -93,6 +93,10 @@ pub struct ContainerSpec {
     pub namespaces: JoinedNamespaces,
     /// Capabilities beyond or below the default set.
     pub capabilities: Capabilities,
+    /// How far it stands apart from the node.
+    pub privileges: Privileges,
+    /// What it can use of the machine.
+    pub limits: Limits,
     /// True: the image's tree cannot be written to (mounts can).
     pub read_only_root: bool,
     /// File for the output in CRI format (`<RFC 3339> stdout|stderr F|P <text>`); its directory is made.
@@ -116,6 +120,8 @@ impl ContainerSpec {
             mounts: Vec::new(),
             namespaces,
             capabilities: Capabilities::default(),
+            privileges: Privileges::default(),
+            limits: Limits::default(),
             read_only_root: false,
             log_path,
             labels: BTreeMap::new(),
@@ -124,12 +130,41 @@ impl ContainerSpec {
 }
 
 /// The user of the main process. What is `None` comes from the image, and is root when the image is silent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunAs {
     /// Kubernetes' `runAsUser`.
     pub user: Option<u32>,
     /// Kubernetes' `runAsGroup`.
     pub group: Option<u32>,
+    /// Groups beside those of the image's user (Kubernetes' `supplementalGroups` and `fsGroup`).
+    pub groups: Vec<u32>,
+    /// Refuse to run as root (Kubernetes' `runAsNonRoot`).
+    pub not_root: bool,
+}
+
+/// How far a container stands apart from the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Privileges {
+    /// As containers usually do; programs with the set-user-ID bit work.
+    #[default]
+    Usual,
+    /// As usual, and no process can ever get more privileges than its parent (Kubernetes'
+    /// `allowPrivilegeEscalation: false`).
+    NeverMore,
+    /// Hardly at all: every capability, `/proc` and `/sys` to write to, all devices (Kubernetes' `privileged`). Device
+    /// files beyond the usual ones are not made.
+    All,
+}
+
+/// What a container can use of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Its weight against others when the CPUs are busy, 2 to 262144; 0 leaves the kernel's default of 1024.
+    pub cpu_shares: u64,
+    /// Thousandths of a CPU in each period of 100 ms.
+    pub cpu_milli: Option<u64>,
+    /// Bytes of memory; the kernel kills what goes beyond.
+    pub memory: Option<i64>,
 }
 
 /// A file or directory of the node shown inside the container (a recursive bind mount).

@@ -17,7 +17,7 @@ pub(super) struct Identity {
 /// `passwd` and `group` are the image's `/etc/passwd` and `/etc/group`, empty when it has none.
 pub(super) fn identity(
     image: &str,
-    run_as: RunAs,
+    run_as: &RunAs,
     passwd: &str,
     group: &str,
 ) -> Result<Identity, ContainerError> {
@@ -39,6 +39,9 @@ pub(super) fn identity(
         (None, Some(uid)) => uid,
         (None, None) => return Err(unknown("no matching entries in passwd file")),
     };
+    if run_as.not_root && uid == 0 {
+        return Err(ContainerError::RefusedRoot);
+    }
     let named_group = match group_word {
         // A group of the image's word goes with the image's user only.
         Some(word) if !word.is_empty() && run_as.user.is_none() => {
@@ -47,10 +50,13 @@ pub(super) fn identity(
         Some(_) | None => None,
     };
     let gid = run_as.group.or(named_group).or_else(|| known.as_ref().map(|line| line.gid)).unwrap_or(0);
-    let additional_gids = match &known {
+    let mut additional_gids = match &known {
         Some(line) if named_group.is_none() => memberships(line.name, group),
         Some(_) | None => Vec::new(),
     };
+    additional_gids.extend(run_as.groups.iter().filter(|group| **group != gid));
+    additional_gids.sort_unstable();
+    additional_gids.dedup();
     Ok(Identity { uid, gid, additional_gids, home: known.map(|line| line.home.to_owned()) })
 }
 
@@ -97,14 +103,14 @@ mod tests {
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www:/var/www:/bin/false\nbroken\n";
     const GROUP: &str = "root:x:0:\nwww-data:x:33:\nadm:x:4:www-data,other\n";
 
-    fn of(image: &str, run_as: RunAs) -> (u32, u32, Vec<u32>) {
+    fn of(image: &str, run_as: &RunAs) -> (u32, u32, Vec<u32>) {
         let identity = identity(image, run_as, PASSWD, GROUP).unwrap();
         (identity.uid, identity.gid, identity.additional_gids)
     }
 
     #[test]
     fn the_images_word_is_read_as_docker_does() {
-        let image = RunAs::default();
+        let image = &RunAs::default();
         assert_eq!(of("", image), (0, 0, vec![]));
         assert_eq!(of("www-data", image), (33, 33, vec![4]));
         assert_eq!(of("33", image), (33, 33, vec![4]));
@@ -113,17 +119,30 @@ mod tests {
         assert_eq!(of("1000:1001", image), (1000, 1001, vec![]));
     }
 
+    fn as_user(user: Option<u32>, group: Option<u32>) -> RunAs {
+        RunAs { user, group, ..RunAs::default() }
+    }
+
+    #[test]
+    fn root_is_refused_where_it_must_not_be() {
+        let not_root = RunAs { not_root: true, ..RunAs::default() };
+        assert!(matches!(identity("", &not_root, PASSWD, GROUP), Err(ContainerError::RefusedRoot)));
+        assert_eq!(of("www-data", &not_root), (33, 33, vec![4]));
+        let groups = RunAs { groups: vec![4, 2000, 33], ..RunAs::default() };
+        assert_eq!(of("www-data", &groups), (33, 33, vec![4, 2000]));
+    }
+
     #[test]
     fn the_pods_word_wins() {
-        assert_eq!(of("root", RunAs { user: Some(33), group: None }), (33, 33, vec![4]));
-        assert_eq!(of("www-data:adm", RunAs { user: Some(7), group: Some(8) }), (7, 8, vec![]));
-        assert_eq!(of("www-data", RunAs { user: None, group: Some(8) }), (33, 8, vec![4]));
+        assert_eq!(of("root", &as_user(Some(33), None)), (33, 33, vec![4]));
+        assert_eq!(of("www-data:adm", &as_user(Some(7), Some(8))), (7, 8, vec![]));
+        assert_eq!(of("www-data", &as_user(None, Some(8))), (33, 8, vec![4]));
     }
 
     #[test]
     fn a_name_that_the_image_does_not_know_is_an_error() {
         for word in ["nobody", "root:nogroup", "99999999999"] {
-            assert!(identity(word, RunAs::default(), PASSWD, GROUP).is_err(), "{word}");
+            assert!(identity(word, &RunAs::default(), PASSWD, GROUP).is_err(), "{word}");
         }
     }
 }

@@ -57,6 +57,7 @@ fn adopt_container(
         && let Some(KnownState::Running { started } | KnownState::Exited { started, .. }) = known.get(&begun)
     {
         container.started(begun, *started);
+        container.awaits(true, false);
     }
     let Run::Running { id, started } = &container.run else { return };
     let (code, cause, finished) = match known.get(id) {
@@ -70,7 +71,15 @@ fn adopt_container(
         Some(KnownState::Exited { exit, .. }) => (exit.code, exit.cause, exit.finished),
         Some(KnownState::Created) | None => (VANISHED, ExitCause::Lost, now),
     };
-    let exit = Exit { id: id.clone(), code, cause, started: *started, finished, removed: false };
+    let exit = Exit {
+        id: id.clone(),
+        code,
+        cause,
+        started: *started,
+        finished,
+        removed: false,
+        message: String::new(),
+    };
     container.exited(exit);
 }
 

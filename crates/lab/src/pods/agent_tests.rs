@@ -66,6 +66,7 @@ impl Server {
             dns_server: "10.96.0.10".parse().unwrap(),
             dns_domain: "cluster.local".into(),
             withdrawal_delay: Duration::from_millis(50),
+            capacity: crate::pods::quantity::Amounts::default(),
         };
         let records = Records::open(self.directory.path()).unwrap();
         let written = records.load().unwrap();

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodStatus, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::utils::Backoff;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::events::Recorder;
-use super::ports::{ApiOutcome, Failure, Job, PodApi, PodEvent, PodRef};
+use super::objects::{Data, ObjectName, ObjectNames, Objects};
+use super::ports::{ApiOutcome, Failure, Job, ObjectSource, PodApi, PodEvent, PodRef};
 
 /// A request that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -105,6 +108,58 @@ impl PodApi for KubePods {
 
     fn record(&self, pod: &PodRef, event: PodEvent) {
         self.recorder.record(pod.clone(), event);
+    }
+}
+
+/// ConfigMaps and Secrets through the Kubernetes API.
+#[derive(Clone)]
+pub struct KubeObjects {
+    client: Client,
+}
+
+impl KubeObjects {
+    /// Objects of the cluster that the client talks to.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    async fn read_one(&self, namespace: &str, name: &ObjectName) -> kube::Result<Option<Data>> {
+        match name {
+            ObjectName::ConfigMap(name) => {
+                let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+                let Some(found) = api.get_opt(name).await? else { return Ok(None) };
+                let text = found.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
+                let bytes = found.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0));
+                Ok(Some(text.chain(bytes).collect()))
+            }
+            ObjectName::Secret(name) => {
+                let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+                let Some(found) = api.get_opt(name).await? else { return Ok(None) };
+                Ok(Some(found.data.into_iter().flatten().map(|(key, value)| (key, value.0)).collect()))
+            }
+        }
+    }
+}
+
+impl ObjectSource for KubeObjects {
+    fn read(&self, namespace: String, names: ObjectNames) -> Job<Result<Objects, Failure>> {
+        let this = self.clone();
+        Box::pin(async move {
+            let work = async {
+                let mut found = BTreeMap::new();
+                for name in names {
+                    if let Some(data) = this.read_one(&namespace, &name).await? {
+                        found.insert(name, data);
+                    }
+                }
+                Ok(Objects::new(found))
+            };
+            match tokio::time::timeout(TIMEOUT, work).await {
+                Ok(result) => result.map_err(|error: kube::Error| Failure::of(&error)),
+                Err(_) => Err(Failure { message: "the API server does not answer".to_owned() }),
+            }
+        })
     }
 }
 

@@ -8,10 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::back_off;
-use super::ports::{ExitCause, ImageFailure, PauseProcess, ResolvedImage, StartFailure};
+use super::ports::{ExitCause, ImageFailure, PauseProcess, ResolvedImage, StartFailure, StartStage};
 
 /// A container that ran this long without exiting has recovered: its next back-off starts over.
 pub const CRASH_RESET: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long a container whose configuration is incomplete waits until it is looked at again.
+const CONFIG_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// Everything known of one pod on this node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +62,9 @@ pub struct SandboxFacts {
     pub pause: PauseProcess,
     /// The pod's address.
     pub address: Ipv4Addr,
+    /// The containers are in the node's network namespace, and the address is the node's.
+    #[serde(default)]
+    pub host_network: bool,
 }
 
 /// The end of a pod, once it has been asked for.
@@ -97,8 +103,27 @@ pub struct ContainerFacts {
     pub crashes: u32,
     /// Whether the readiness probe says so; kept, so that an agent's restart takes no traffic away.
     pub ready: bool,
+    /// Whether this run has come up: its postStart hook is done and its startup probe has succeeded.
+    #[serde(default)]
+    pub up: bool,
+    /// Whether some run has come up in this sandbox; for a sidecar, whose successors need not wait twice.
+    #[serde(default)]
+    pub was_up: bool,
+    /// Whether the postStart hook of this run is still to be done.
+    #[serde(default)]
+    pub hook_pending: bool,
+    /// Set when this run has to end though nobody asked for the pod's end.
+    #[serde(default)]
+    pub doom: Option<Doom>,
     /// How far its stopping has come.
     pub stop: Option<Stop>,
+}
+
+/// A run that has to end: a probe or hook of it has failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Doom {
+    /// When it is killed if it still runs.
+    pub kill_at: Timestamp,
 }
 
 /// A container's process.
@@ -133,6 +158,9 @@ pub struct Exit {
     pub finished: Timestamp,
     /// Whether the runtime has forgotten the container; its log stays.
     pub removed: bool,
+    /// Its last words.
+    #[serde(default)]
+    pub message: String,
 }
 
 /// Progress of stopping one container.
@@ -170,6 +198,17 @@ impl<E> Failed<E> {
     }
 }
 
+impl Failed<StartFailure> {
+    /// When it is worth trying to start again. What is missing from its configuration may come at any moment.
+    #[must_use]
+    pub fn start_again_at(&self) -> Timestamp {
+        match self.error.stage {
+            StartStage::Config => self.at + CONFIG_AGAIN,
+            StartStage::Create | StartStage::Run => self.retry_at(),
+        }
+    }
+}
+
 impl Facts {
     /// A pod that has just been given to this node.
     #[must_use]
@@ -201,6 +240,7 @@ impl Facts {
         self.sandbox_attempts = attempt;
         for name in init {
             let container = self.container_mut(name);
+            container.was_up = false;
             if let Run::Exited(exit) = &container.run {
                 container.last = Some(exit.clone());
                 container.restarts = container.restarts.saturating_add(1);
@@ -275,7 +315,7 @@ impl ContainerFacts {
         self.attempts = attempt;
     }
 
-    /// Notes that it runs.
+    /// Notes that it runs. What it must do before it has come up, [`ContainerFacts::awaits`] says.
     pub fn started(&mut self, id: String, started: Timestamp) {
         if let Run::Exited(exit) = &self.run {
             self.restarts = self.restarts.saturating_add(1);
@@ -285,6 +325,29 @@ impl ContainerFacts {
         self.run = Run::Running { id, started };
         self.start_failure = None;
         self.stop = None;
+        self.doom = None;
+        self.ready = false;
+        self.up = false;
+    }
+
+    /// Notes what the run that has just started must do before it has come up: its postStart hook, its startup
+    /// probe.
+    pub fn awaits(&mut self, hook: bool, startup: bool) {
+        self.hook_pending = hook;
+        if !hook && !startup {
+            self.came_up();
+        }
+    }
+
+    /// Notes that the run has come up.
+    pub fn came_up(&mut self) {
+        self.up = true;
+        self.was_up = true;
+    }
+
+    /// Notes that the run has to end within `grace`.
+    pub fn doom(&mut self, now: Timestamp, grace: Duration) {
+        self.doom.get_or_insert(Doom { kill_at: later(now, grace) });
         self.ready = false;
     }
 
@@ -302,8 +365,11 @@ impl ContainerFacts {
         }
         self.run = Run::Exited(exit);
         self.ready = false;
+        self.up = false;
+        self.hook_pending = false;
         self.provided = false;
         self.stop = None;
+        self.doom = None;
     }
 }
 
@@ -329,6 +395,7 @@ mod tests {
             started: at(started),
             finished: at(finished),
             removed: false,
+            message: String::new(),
         }
     }
 

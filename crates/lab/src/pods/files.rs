@@ -1,6 +1,10 @@
 //! The files that make a container part of its pod and cluster: `/etc/hosts` and `/etc/resolv.conf`.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+/// The most that a log says in place of a container's last words: lines and bytes, as in the kubelet.
+const TAIL: (usize, usize) = (80, 2048);
 
 /// `/etc/hosts`: localhost, and the pod's own name at its address.
 #[must_use]
@@ -25,6 +29,22 @@ pub fn resolv_conf(server: IpAddr, namespace: &str, domain: &str) -> String {
          nameserver {server}\n\
          options ndots:5\n"
     )
+}
+
+/// The end of a container's log, without the times; empty when there is none.
+#[must_use]
+pub fn log_tail(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    // `TIME STREAM TAG CONTENT`
+    let lines: Vec<&str> = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
+    let tail: String =
+        lines[lines.len().saturating_sub(TAIL.0)..].iter().map(|line| format!("{line}\n")).collect();
+    let mut start = tail.len().saturating_sub(TAIL.1);
+    while !tail.is_char_boundary(start) {
+        start += 1;
+    }
+    tail[start..].to_owned()
 }
 
 #[cfg(test)]

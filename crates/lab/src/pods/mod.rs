@@ -27,14 +27,17 @@ mod find;
 mod host;
 mod kubelet;
 mod node;
+pub mod objects;
 pub mod plan;
 pub mod ports;
 pub mod probe;
+pub mod quantity;
 mod readiness;
 mod record;
 pub mod spec;
 pub mod status;
 mod tls;
+mod volumes;
 mod worker;
 
 pub use config::{Config, ServerFiles};
@@ -54,13 +57,13 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use self::agent::Agent;
-use self::api::{KubePods, Retry};
+use self::api::{KubeObjects, KubePods, Retry};
 use self::catalog::Catalog;
 use self::events::Recorder;
-use self::facts::Sandbox;
+use self::facts::{Sandbox, SandboxFacts};
 use self::host::{HostNetwork, NetworkConfig, NetworkProber, PauseSandboxes, RuncContainers, StoreImages};
 use self::node::{NodeConfig, NodeLink};
-use self::ports::{Failure, PauseProcess, Ports, SandboxId};
+use self::ports::{Failure, Ports, SandboxId};
 use self::record::{Record, Records};
 use self::worker::Settings;
 use crate::containers::cgroup::LabCgroup;
@@ -137,12 +140,14 @@ async fn keep_pods(
         containers: Arc::new(RuncContainers::new(runtime, images)),
         prober: Arc::new(NetworkProber),
         api: Arc::new(api),
+        objects: Arc::new(KubeObjects::new(client.clone())),
     };
     let settings = Settings {
         host: config.address,
         dns_server: config.dns_server,
         dns_domain: config.dns_domain.clone(),
         withdrawal_delay: config.withdrawal_delay,
+        capacity: node::machine_capacity(),
     };
     let mut agent = Agent::new(ports, settings, records, catalog);
     agent.resume(written).await;
@@ -180,7 +185,7 @@ async fn set_up_network(config: &Config, range: Ipv4Net) -> Arc<PodNetwork> {
     }
 }
 
-async fn reconcile(sandboxes: &PauseSandboxes, live: &BTreeMap<SandboxId, PauseProcess>) {
+async fn reconcile(sandboxes: &PauseSandboxes, live: &BTreeMap<SandboxId, SandboxFacts>) {
     let mut retry = Retry::default();
     while let Err(Failure { message }) = sandboxes.reconcile(live) {
         warn!(error = message, "cannot bring the pods' links into line yet");
@@ -188,11 +193,11 @@ async fn reconcile(sandboxes: &PauseSandboxes, live: &BTreeMap<SandboxId, PauseP
     }
 }
 
-fn live_sandboxes(written: &[Record]) -> BTreeMap<SandboxId, PauseProcess> {
+fn live_sandboxes(written: &[Record]) -> BTreeMap<SandboxId, SandboxFacts> {
     let live = written.iter().filter_map(|record| match &record.facts.sandbox {
         Sandbox::Ready(sandbox) => {
             let uid = record.pod.metadata.uid.clone()?;
-            Some((SandboxId { uid, attempt: record.facts.sandbox_attempts }, sandbox.pause))
+            Some((SandboxId { uid, attempt: record.facts.sandbox_attempts }, sandbox.clone()))
         }
         Sandbox::Absent | Sandbox::Unfinished | Sandbox::Lost(_) => None,
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::facts::{ContainerFacts, Facts, Run, Sandbox, Termination, later};
-use super::spec::{ContainerSpec, PodSpec, RestartPolicy};
+use super::spec::{ContainerSpec, PodSpec, ProbeKind, RestartPolicy};
 
 /// How long a failed pull is shown as such before its status says that it is backed off.
 pub const FAILED_PULL_SHOWN: SignedDuration = SignedDuration::from_secs(1);
@@ -29,6 +29,8 @@ pub enum Action {
     },
     /// Take away what there is of the current sandbox.
     RemoveSandbox,
+    /// Make the pod's volumes, or bring them up to date.
+    SetUpVolumes,
     /// Wait for the pause process to go.
     WatchSandbox,
     /// Get the container's image.
@@ -48,8 +50,15 @@ pub enum Action {
         /// Its name.
         container: String,
     },
-    /// Check the container's readiness once.
+    /// Do one of the container's probes once.
     Check {
+        /// Its name.
+        container: String,
+        /// Which.
+        probe: ProbeKind,
+    },
+    /// Run the container's postStart hook.
+    StartHook {
         /// Its name.
         container: String,
     },
@@ -86,6 +95,8 @@ pub enum Action {
 pub enum Op {
     /// Making or removing the sandbox.
     Sandbox,
+    /// Making the volumes.
+    Volumes,
     /// Waiting for the pause process.
     WatchSandbox,
     /// Getting a container's image.
@@ -94,9 +105,11 @@ pub enum Op {
     Lifecycle(String),
     /// Waiting for a container.
     Watch(String),
-    /// Checking a container.
-    Check(String),
-    /// Running a container's hook.
+    /// Doing a container's probe.
+    Check(String, ProbeKind),
+    /// Running a container's postStart hook.
+    StartHook(String),
+    /// Running a container's preStop hook.
     Hook(String),
     /// Sending a container a signal.
     Signal(String),
@@ -112,11 +125,13 @@ impl Action {
     pub fn op(&self) -> Op {
         match self {
             Self::StartSandbox { .. } | Self::RemoveSandbox => Op::Sandbox,
+            Self::SetUpVolumes => Op::Volumes,
             Self::WatchSandbox => Op::WatchSandbox,
             Self::Provide { container } => Op::Provide(container.clone()),
             Self::Start { container, .. } | Self::Remove { container } => Op::Lifecycle(container.clone()),
             Self::Watch { container } => Op::Watch(container.clone()),
-            Self::Check { container } => Op::Check(container.clone()),
+            Self::Check { container, probe } => Op::Check(container.clone(), *probe),
+            Self::StartHook { container } => Op::StartHook(container.clone()),
             Self::Hook { container, .. } => Op::Hook(container.clone()),
             Self::Stop { container } | Self::Kill { container } => Op::Signal(container.clone()),
             Self::DeleteObject | Self::Forget => Op::DeleteObject,
@@ -131,8 +146,20 @@ pub struct Flight {
     pub running: BTreeSet<Op>,
     /// Not to be tried before that time.
     pub held: BTreeMap<Op, Timestamp>,
-    /// When a container is due for its next check; absent before the first.
-    pub next_check: BTreeMap<String, Timestamp>,
+    /// When a probe is due next; absent before the first time.
+    pub next_check: BTreeMap<(String, ProbeKind), Timestamp>,
+    /// How far the volumes are.
+    pub volumes: Volumes,
+}
+
+/// How far a pod's volumes are. Making them again does no harm, so nobody needs to remember.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Volumes {
+    /// Nobody knows.
+    #[default]
+    Unknown,
+    /// All there; to be brought up to date at that time, if ever.
+    Ready(Option<Timestamp>),
 }
 
 /// What to do now and when to ask again.
@@ -147,12 +174,13 @@ pub struct Plan {
 /// Decides what to do next.
 #[must_use]
 pub fn decide(spec: &PodSpec, facts: &Facts, flight: &Flight, now: Timestamp) -> Plan {
-    let mut planner = Planner { spec, facts, flight, now, plan: Plan::default() };
+    let mut planner = Planner { spec, facts, flight, now, plan: Plan::default(), volumes_ready: false };
     planner.watch();
     planner.sweep();
     if let Some(termination) = &facts.termination {
         planner.terminate(termination);
     } else if finished(spec, facts) {
+        planner.stop_sidecars();
         planner.remove_sandbox();
     } else if spec.unsupported.is_none() {
         planner.run();
@@ -160,27 +188,40 @@ pub fn decide(spec: &PodSpec, facts: &Facts, flight: &Flight, now: Timestamp) ->
     planner.plan
 }
 
-/// Whether the init containers have all succeeded.
+/// Whether the init containers have all done their part: succeeded, or come up if they are sidecars.
 #[must_use]
 pub fn initialized(spec: &PodSpec, facts: &Facts) -> bool {
-    spec.init
-        .iter()
-        .all(|container| matches!(run_of(facts, &container.name), Run::Exited(exit) if exit.code == 0))
+    spec.init.iter().all(|container| init_is_done(container, facts))
 }
 
-/// Whether the pod has run to its end: nothing of it will be started again.
+/// Whether the init container has done its part.
+#[must_use]
+pub fn init_is_done(container: &ContainerSpec, facts: &Facts) -> bool {
+    if container.sidecar {
+        return facts.containers.get(&container.name).is_some_and(|known| known.was_up);
+    }
+    matches!(run_of(facts, &container.name), Run::Exited(exit) if exit.code == 0)
+}
+
+/// Whether the pod has run to its end: nothing of it will be started again. Sidecars may still run.
 #[must_use]
 pub fn finished(spec: &PodSpec, facts: &Facts) -> bool {
     if !initialized(spec, facts) {
-        return spec.restart == RestartPolicy::Never
-            && spec.init.iter().any(
-                |container| matches!(run_of(facts, &container.name), Run::Exited(exit) if exit.code != 0),
-            );
+        let failed = |container: &ContainerSpec| {
+            !container.sidecar
+                && matches!(run_of(facts, &container.name), Run::Exited(exit) if exit.code != 0)
+        };
+        return spec.restart == RestartPolicy::Never && spec.init.iter().any(failed);
     }
     spec.containers.iter().all(|container| {
         let run = run_of(facts, &container.name);
         matches!(run, Run::Exited(_)) && !wants_start(spec.restart, run)
     })
+}
+
+/// The containers that serve: the sidecars and the regular ones.
+pub fn serving(spec: &PodSpec) -> impl Iterator<Item = &ContainerSpec> {
+    spec.init.iter().filter(|container| container.sidecar).chain(&spec.containers)
 }
 
 /// Whether the restart policy wants a container in that state started.
@@ -201,7 +242,10 @@ pub fn wants_start(policy: RestartPolicy, run: &Run) -> bool {
 #[must_use]
 pub fn container_ready(container: &ContainerSpec, facts: &Facts) -> bool {
     facts.containers.get(&container.name).is_some_and(|known| {
-        matches!(known.run, Run::Running { .. }) && (container.readiness.is_none() || known.ready)
+        matches!(known.run, Run::Running { .. })
+            && known.up
+            && known.doom.is_none()
+            && (container.readiness.is_none() || known.ready)
     })
 }
 
@@ -210,7 +254,7 @@ pub fn container_ready(container: &ContainerSpec, facts: &Facts) -> bool {
 pub fn pod_ready(spec: &PodSpec, facts: &Facts) -> bool {
     matches!(facts.sandbox, Sandbox::Ready(_))
         && initialized(spec, facts)
-        && spec.containers.iter().all(|container| container_ready(container, facts))
+        && serving(spec).all(|container| container_ready(container, facts))
 }
 
 fn run_of<'a>(facts: &'a Facts, name: &str) -> &'a Run {
@@ -223,6 +267,7 @@ struct Planner<'a> {
     flight: &'a Flight,
     now: Timestamp,
     plan: Plan,
+    volumes_ready: bool,
 }
 
 impl Planner<'_> {
@@ -263,10 +308,34 @@ impl Planner<'_> {
         }
     }
 
+    /// Sees to the volumes; containers wait until they are there.
+    fn set_up_volumes(&mut self) {
+        if self.spec.volumes.is_empty() {
+            self.volumes_ready = true;
+            return;
+        }
+        match self.flight.volumes {
+            Volumes::Unknown => self.want(Action::SetUpVolumes),
+            Volumes::Ready(again) => {
+                self.volumes_ready = true;
+                match again {
+                    Some(at) if at > self.now => self.wake_at(at),
+                    Some(_) => self.want(Action::SetUpVolumes),
+                    None => {}
+                }
+            }
+        }
+    }
+
     fn run(&mut self) {
+        self.set_up_volumes();
         match &self.facts.sandbox {
             Sandbox::Absent => {
-                self.want(Action::StartSandbox { attempt: self.facts.sandbox_attempts.saturating_add(1) });
+                if self.volumes_ready {
+                    self.want(Action::StartSandbox {
+                        attempt: self.facts.sandbox_attempts.saturating_add(1),
+                    });
+                }
                 self.prefetch();
             }
             Sandbox::Unfinished => {
@@ -301,18 +370,39 @@ impl Planner<'_> {
     fn run_containers(&mut self) {
         for container in &self.spec.init {
             match run_of(self.facts, &container.name) {
-                Run::Exited(exit) if exit.code == 0 => {}
-                Run::Running { .. } => return,
-                Run::Never | Run::Exited(_) => return self.start(container),
+                Run::Exited(exit) if exit.code == 0 && !container.sidecar => {}
+                Run::Running { started, .. } => self.attend(container, *started),
+                Run::Never | Run::Exited(_) => self.start(container),
+            }
+            if !init_is_done(container, self.facts) {
+                return;
             }
         }
         for container in &self.spec.containers {
             match run_of(self.facts, &container.name) {
-                Run::Running { started, .. } => self.check(container, *started),
+                Run::Running { started, .. } => self.attend(container, *started),
                 run if wants_start(self.spec.restart, run) => self.start(container),
                 Run::Never | Run::Exited(_) => {}
             }
         }
+    }
+
+    /// Looks after a container that runs: its hook, its probes, its end when one of them has failed.
+    fn attend(&mut self, container: &ContainerSpec, started: Timestamp) {
+        // A run that is known of has facts.
+        let Some(known) = self.facts.containers.get(&container.name) else { return };
+        if let Some(doom) = &known.doom {
+            return self.stop(&container.name, known, doom.kill_at);
+        }
+        // Without either the hook's success is a matter of form: an agent that was cut off may have missed it.
+        if known.hook_pending || (!known.up && container.startup.is_none()) {
+            return self.want(Action::StartHook { container: container.name.clone() });
+        }
+        if container.startup.is_some() && !known.up {
+            return self.check(container, ProbeKind::Startup, started);
+        }
+        self.check(container, ProbeKind::Liveness, started);
+        self.check(container, ProbeKind::Readiness, started);
     }
 
     /// Whether the container's image is there; sees to it when not.
@@ -341,52 +431,74 @@ impl Planner<'_> {
             let not_before = known
                 .restart_at()
                 .into_iter()
-                .chain(known.start_failure.as_ref().map(super::facts::Failed::retry_at))
+                .chain(known.start_failure.as_ref().map(super::facts::Failed::start_again_at))
                 .max()
                 .unwrap_or(self.now);
             if not_before > self.now {
                 return self.wake_at(not_before);
             }
         }
-        if self.provide(container) {
+        if self.provide(container) && self.volumes_ready {
             let attempt = known.map_or(0, |known| known.attempts).saturating_add(1);
             self.want(Action::Start { container: container.name.clone(), attempt });
         }
     }
 
-    fn check(&mut self, container: &ContainerSpec, started: Timestamp) {
-        let Some(probe) = &container.readiness else { return };
-        let due = self
-            .flight
-            .next_check
-            .get(&container.name)
-            .copied()
-            .unwrap_or_else(|| later(started, probe.initial_delay));
+    fn check(&mut self, container: &ContainerSpec, kind: ProbeKind, started: Timestamp) {
+        let Some(probe) = container.probe(kind) else { return };
+        let key = (container.name.clone(), kind);
+        let due =
+            self.flight.next_check.get(&key).copied().unwrap_or_else(|| later(started, probe.initial_delay));
         if due > self.now {
             self.wake_at(due);
         } else {
-            self.want(Action::Check { container: container.name.clone() });
+            self.want(Action::Check { container: container.name.clone(), probe: kind });
         }
     }
 
     fn terminate(&mut self, termination: &Termination) {
         if self.facts.any_running() && termination.stop_at > self.now {
             self.wake_at(termination.stop_at);
-            for container in &self.spec.containers {
+            for container in serving(self.spec) {
                 if let Run::Running { started, .. } = run_of(self.facts, &container.name) {
-                    self.check(container, *started);
+                    self.check(container, ProbeKind::Readiness, *started);
                 }
             }
             return;
         }
         for (name, container) in &self.facts.containers {
             if let Run::Running { .. } = container.run {
-                self.stop(name, container, termination.kill_at);
+                if self.outlives(name) && self.now < termination.kill_at {
+                    self.wake_at(termination.kill_at);
+                } else {
+                    self.stop(name, container, termination.kill_at);
+                }
             }
         }
         self.remove_sandbox();
         if self.is_down() && self.facts.sandbox == Sandbox::Absent {
             self.want(if termination.gone { Action::Forget } else { Action::DeleteObject });
+        }
+    }
+
+    /// Whether the container is a sidecar that has to stay for those that started after it and still run.
+    fn outlives(&self, name: &str) -> bool {
+        let runs =
+            |container: &ContainerSpec| matches!(run_of(self.facts, &container.name), Run::Running { .. });
+        let at = self.spec.init.iter().position(|container| container.name == name && container.sidecar);
+        at.is_some_and(|at| self.spec.init[at + 1..].iter().chain(&self.spec.containers).any(runs))
+    }
+
+    /// Ends the sidecars of a pod whose other containers have run to their end, the last one first.
+    fn stop_sidecars(&mut self) {
+        for container in &self.spec.init {
+            if let Some(known) = self.facts.containers.get(&container.name)
+                && let Run::Running { .. } = known.run
+                && !self.outlives(&container.name)
+            {
+                let begun = known.stop.as_ref().and_then(|stop| stop.signalled).unwrap_or(self.now);
+                self.stop(&container.name, known, later(begun, self.spec.grace));
+            }
         }
     }
 

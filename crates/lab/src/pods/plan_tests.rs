@@ -26,7 +26,11 @@ fn image() -> ResolvedImage {
 }
 
 fn sandbox() -> SandboxFacts {
-    SandboxFacts { pause: PauseProcess { pid: 2, start_ticks: 3 }, address: "10.244.1.2".parse().unwrap() }
+    SandboxFacts {
+        pause: PauseProcess { pid: 2, start_ticks: 3 },
+        address: "10.244.1.2".parse().unwrap(),
+        host_network: false,
+    }
 }
 
 /// A world in which everything that is begun succeeds at once.
@@ -49,6 +53,15 @@ fn carry_out(spec: &PodSpec, facts: &mut Facts, action: Action, now: Timestamp) 
             assert!(known.provided, "a start without image");
             known.start_begins(attempt);
             known.started(format!("{container}-{attempt}"), now);
+            let manifest = spec.container(&container).unwrap();
+            known.awaits(manifest.post_start.is_some(), manifest.startup.is_some());
+        }
+        Action::StartHook { container } => {
+            let known = facts.container_mut(&container);
+            known.hook_pending = false;
+            if spec.container(&container).unwrap().startup.is_none() {
+                known.came_up();
+            }
         }
         Action::Hook { container, .. } => {
             facts.container_mut(&container).stop.get_or_insert_default().hook_done = true;
@@ -63,14 +76,26 @@ fn carry_out(spec: &PodSpec, facts: &mut Facts, action: Action, now: Timestamp) 
             }
         }
         Action::DeleteObject => facts.termination.as_mut().unwrap().gone = true,
-        Action::WatchSandbox | Action::Watch { .. } | Action::Check { .. } | Action::Forget => {}
+        Action::WatchSandbox
+        | Action::Watch { .. }
+        | Action::Check { .. }
+        | Action::SetUpVolumes
+        | Action::Forget => {}
     }
 }
 
 fn end(facts: &mut Facts, container: &str, code: i32, now: Timestamp) {
     let known = facts.container_mut(container);
     let Run::Running { id, started } = known.run.clone() else { return };
-    known.exited(Exit { id, code, cause: ExitCause::Process, started, finished: now, removed: false });
+    known.exited(Exit {
+        id,
+        code,
+        cause: ExitCause::Process,
+        started,
+        finished: now,
+        removed: false,
+        message: String::new(),
+    });
 }
 
 fn is_watch(action: &Action) -> bool {
@@ -321,4 +346,145 @@ proptest! {
             prop_assert_eq!(begins(asked), asked >= wake);
         }
     }
+}
+
+fn kinds(spec: &PodSpec, facts: &Facts, now: Timestamp) -> Vec<ProbeKind> {
+    let actions = decide(spec, facts, &Flight::default(), now).actions;
+    let kind = |action: Action| match action {
+        Action::Check { probe, .. } => Some(probe),
+        _ => None,
+    };
+    actions.into_iter().filter_map(kind).collect()
+}
+
+#[test]
+fn the_other_probes_wait_for_the_startup_probe() {
+    let probe = serde_json::json!({"exec": {"command": ["true"]}});
+    let spec = spec(serde_json::json!({"containers": [{
+        "name": "c", "image": "i", "startupProbe": probe, "livenessProbe": probe, "readinessProbe": probe,
+    }]}));
+    let mut facts = Facts::new(at(0));
+    settle(&spec, &mut facts, at(0));
+    assert_eq!(kinds(&spec, &facts, at(1)), [ProbeKind::Startup]);
+    facts.container_mut("c").came_up();
+    assert_eq!(kinds(&spec, &facts, at(1)), [ProbeKind::Liveness, ProbeKind::Readiness]);
+    assert!(!pod_ready(&spec, &facts));
+}
+
+#[test]
+fn a_doomed_run_is_stopped_killed_and_followed_by_another() {
+    let (spec, mut facts) = (one_container(), Facts::new(at(0)));
+    settle(&spec, &mut facts, at(0));
+    facts.container_mut("c").doom(at(5), Duration::from_secs(3));
+    assert!(!pod_ready(&spec, &facts));
+    assert_eq!(settle(&spec, &mut facts, at(5)), [Action::Stop { container: "c".into() }]);
+    let plan = decide(&spec, &facts, &Flight::default(), at(6));
+    assert_eq!(plan.wake, Some(at(8)));
+    let done = settle(&spec, &mut facts, at(8));
+    assert_eq!(done[0], Action::Kill { container: "c".into() });
+    assert!(done.contains(&Action::Start { container: "c".into(), attempt: 2 }), "{done:?}");
+    assert_eq!(facts.containers["c"].doom, None);
+}
+
+#[test]
+fn a_hook_comes_before_probes_and_traffic() {
+    let spec = spec(serde_json::json!({"containers": [{
+        "name": "c", "image": "i", "lifecycle": {"postStart": {"exec": {"command": ["true"]}}},
+        "livenessProbe": {"exec": {"command": ["true"]}},
+    }]}));
+    let mut facts = Facts::new(at(0));
+    let done = settle(&spec, &mut facts, at(0));
+    assert_eq!(done.last(), Some(&Action::StartHook { container: "c".into() }));
+    assert!(pod_ready(&spec, &facts));
+    assert_eq!(kinds(&spec, &facts, at(1)), [ProbeKind::Liveness]);
+}
+
+fn with_sidecars(restart: &str) -> PodSpec {
+    spec(serde_json::json!({
+        "restartPolicy": restart,
+        "initContainers": [
+            {"name": "s1", "image": "i", "restartPolicy": "Always"},
+            {"name": "init", "image": "i"},
+            {"name": "s2", "image": "i", "restartPolicy": "Always"},
+        ],
+        "containers": [{"name": "c", "image": "i"}],
+    }))
+}
+
+fn names_of(actions: &[Action], wanted: fn(&Action) -> Option<&String>) -> Vec<&str> {
+    actions.iter().filter_map(wanted).map(String::as_str).collect()
+}
+
+fn starts(actions: &[Action]) -> Vec<&str> {
+    names_of(actions, |action| match action {
+        Action::Start { container, .. } => Some(container),
+        _ => None,
+    })
+}
+
+fn stops(actions: &[Action]) -> Vec<&str> {
+    names_of(actions, |action| match action {
+        Action::Stop { container } => Some(container),
+        _ => None,
+    })
+}
+
+#[test]
+fn sidecars_start_in_their_turn_and_run_beside_the_others() {
+    let (spec, mut facts) = (with_sidecars("Always"), Facts::new(at(0)));
+    assert_eq!(starts(&settle(&spec, &mut facts, at(0))), ["s1", "init"]);
+    end(&mut facts, "init", 0, at(1));
+    assert_eq!(starts(&settle(&spec, &mut facts, at(1))), ["s2", "c"]);
+    assert!(initialized(&spec, &facts) && pod_ready(&spec, &facts));
+    end(&mut facts, "s1", 0, at(2));
+    assert!(initialized(&spec, &facts) && !pod_ready(&spec, &facts));
+    assert_eq!(starts(&settle(&spec, &mut facts, at(2))), ["s1"]);
+}
+
+#[test]
+fn sidecars_go_last_in_reverse_order() {
+    let (spec, mut facts) = (with_sidecars("Never"), Facts::new(at(0)));
+    settle(&spec, &mut facts, at(0));
+    end(&mut facts, "init", 0, at(1));
+    settle(&spec, &mut facts, at(1));
+    end(&mut facts, "c", 0, at(2));
+    assert!(finished(&spec, &facts));
+    for sidecar in ["s2", "s1"] {
+        assert_eq!(stops(&settle(&spec, &mut facts, at(3))), [sidecar]);
+        end(&mut facts, sidecar, 143, at(3));
+    }
+    assert_eq!(settle(&spec, &mut facts, at(4)).last(), Some(&Action::RemoveSandbox));
+
+    let (spec, mut facts) = (with_sidecars("Always"), Facts::new(at(0)));
+    settle(&spec, &mut facts, at(0));
+    end(&mut facts, "init", 0, at(1));
+    settle(&spec, &mut facts, at(1));
+    facts.terminate(at(10), Duration::from_secs(30), Duration::ZERO, false);
+    for container in ["c", "s2", "s1"] {
+        assert_eq!(stops(&settle(&spec, &mut facts, at(10))), [container]);
+        end(&mut facts, container, 143, at(10));
+    }
+}
+
+#[test]
+fn volumes_come_before_the_sandbox_and_are_brought_up_to_date() {
+    let spec = spec(serde_json::json!({
+        "containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", "configMap": {"name": "cm"}}],
+    }));
+    let mut facts = Facts::new(at(0));
+    let mut flight = Flight::default();
+    let actions = decide(&spec, &facts, &flight, at(0)).actions;
+    assert_eq!(actions, [Action::SetUpVolumes, Action::Provide { container: "c".into() }]);
+    flight.volumes = Volumes::Ready(Some(at(10)));
+    let actions = decide(&spec, &facts, &flight, at(0)).actions;
+    assert_eq!(actions[0], Action::StartSandbox { attempt: 1 });
+    facts.sandbox_begins(1, []);
+    facts.sandbox_ready(sandbox());
+    facts.container_mut("c").image_ready(image());
+    facts.container_mut("c").start_begins(1);
+    facts.container_mut("c").started("c-1".into(), at(1));
+    facts.container_mut("c").awaits(false, false);
+    let plan = decide(&spec, &facts, &flight, at(5));
+    assert_eq!(plan.wake, Some(at(10)));
+    assert!(decide(&spec, &facts, &flight, at(10)).actions.contains(&Action::SetUpVolumes));
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::Expanded;
 use super::facts::SandboxFacts;
+use super::objects::{ObjectNames, Objects};
 use super::spec::{ContainerSpec, Handler, PullPolicy};
 
 /// Work that may take a while; owns what it needs, so that it can go on while the pod's task does other things.
@@ -136,6 +137,8 @@ pub struct SandboxRequest {
     pub id: SandboxId,
     /// The name inside.
     pub hostname: String,
+    /// The node's address, when the pod is to have the node's network instead of one of its own.
+    pub host_network: Option<Ipv4Addr>,
 }
 
 /// Names one sandbox of one pod.
@@ -182,6 +185,8 @@ pub struct ContainerRequest {
     pub log: PathBuf,
     /// Host files and directories seen inside: (host path, path inside, read-only).
     pub binds: Vec<(PathBuf, String, bool)>,
+    /// It is in the node's network namespace instead of the sandbox's.
+    pub host_network: bool,
 }
 
 /// A container that the runtime knows.
@@ -267,7 +272,9 @@ pub struct StartFailure {
 /// How far a failed start had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StartStage {
-    /// Its files or configuration: CreateContainerError.
+    /// What its manifest names does not exist: CreateContainerConfigError.
+    Config,
+    /// Its files: CreateContainerError.
     Create,
     /// Its process: RunContainerError.
     Run,
@@ -286,6 +293,12 @@ pub struct ExecReport {
 pub trait Prober: Send + Sync {
     /// Performs an HTTP or TCP check against `address`; `Err` says why it failed.
     fn check(&self, handler: Handler, address: Ipv4Addr, timeout: Duration) -> Job<Result<(), Failure>>;
+}
+
+/// ConfigMaps and Secrets of the API server.
+pub trait ObjectSource: Send + Sync {
+    /// Reads those that exist of the names; `Err` when the API server does not answer.
+    fn read(&self, namespace: String, names: ObjectNames) -> Job<Result<Objects, Failure>>;
 }
 
 /// A pod's identity for the API server.
@@ -364,6 +377,8 @@ pub struct Ports {
     pub containers: Arc<dyn Containers>,
     /// Network probes.
     pub prober: Arc<dyn Prober>,
-    /// The API server.
+    /// The API server: pods.
     pub api: Arc<dyn PodApi>,
+    /// The API server: what pods take values from.
+    pub objects: Arc<dyn ObjectSource>,
 }

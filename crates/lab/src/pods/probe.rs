@@ -40,6 +40,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             success_threshold: 2,
             failure_threshold: 3,
+            grace: None,
         };
         let mut tally = Tally::default();
         let results = [true, true, false, false, true, false, false, false, true];

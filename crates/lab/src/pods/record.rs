@@ -4,6 +4,7 @@
 //! <node>/pods/<uid>/pod.json            the Pod and the Facts
 //!                  /hosts, resolv.conf  seen inside the containers
 //!                  /logs/<container>/<attempt>.log
+//!                  /messages/<container>/<attempt>
 //!                  /volumes/<name>/
 //! ```
 
@@ -14,6 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 
 use super::facts::Facts;
+use crate::containers::unmount_below;
 
 /// What is kept of one pod.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -146,6 +148,8 @@ impl PodDirectory {
     /// # Errors
     /// When something cannot be removed.
     pub fn remove(&self) -> io::Result<()> {
+        // emptyDir volumes in memory are mounts.
+        unmount_below(&self.path).map_err(io::Error::other)?;
         match std::fs::remove_file(self.path.join("pod.json"))
             .and_then(|()| std::fs::remove_dir_all(&self.path))
         {
@@ -171,7 +175,13 @@ impl PodDirectory {
         self.path.join("logs").join(container).join(format!("{attempt}.log"))
     }
 
-    /// The directory of an emptyDir volume.
+    /// The file for the last words of one run of a container.
+    #[must_use]
+    pub fn message(&self, container: &str, attempt: u32) -> PathBuf {
+        self.path.join("messages").join(container).join(attempt.to_string())
+    }
+
+    /// The directory of a volume that the agent makes.
     #[must_use]
     pub fn volume(&self, name: &str) -> PathBuf {
         self.path.join("volumes").join(name)

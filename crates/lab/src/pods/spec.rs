@@ -1,13 +1,18 @@
 //! A Pod of the API, parsed into what the agent acts on.
 
-use std::collections::BTreeMap;
+mod container;
+mod volume;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::environment::{FieldPath, Source, Variable};
+pub use self::volume::{DownwardContent, DownwardFile, HostPathKind, Item, Part, VolumeSource, VolumeSpec};
+use super::environment::{EnvironmentFrom, Source, Variable};
+use super::objects::ObjectNames;
+use super::quantity::Amounts;
 
 /// Grace period of a pod that names none, as the API server defaults it.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -32,7 +37,7 @@ pub struct PodSpec {
     pub namespace: String,
     /// metadata.name.
     pub name: String,
-    /// What `hostname` says inside: spec.hostname or the name, at most 63 characters.
+    /// What `hostname` says inside: spec.hostname or the name, the node's with hostNetwork; at most 63 characters.
     pub hostname: String,
     /// spec.nodeName.
     pub node: String,
@@ -52,8 +57,12 @@ pub struct PodSpec {
     pub init: Vec<ContainerSpec>,
     /// spec.containers.
     pub containers: Vec<ContainerSpec>,
-    /// Names of the emptyDir volumes.
-    pub empty_dirs: Vec<String>,
+    /// spec.volumes.
+    pub volumes: Vec<VolumeSpec>,
+    /// spec.hostNetwork: the containers are in the node's network namespace.
+    pub host_network: bool,
+    /// securityContext.fsGroup: the group that the pod's volumes belong to.
+    pub volume_group: Option<u32>,
     /// What this node cannot do for the pod, in words for its user; nothing is started then.
     pub unsupported: Option<String>,
 }
@@ -98,26 +107,108 @@ pub struct ContainerSpec {
     pub image: String,
     /// imagePullPolicy.
     pub pull: PullPolicy,
+    /// An init container with restartPolicy Always: it starts in its turn and runs beside all that come later.
+    pub sidecar: bool,
     /// Replaces the image's entrypoint unless empty.
     pub command: Vec<String>,
     /// Replaces the image's arguments unless empty.
     pub args: Vec<String>,
+    /// envFrom, in order: later ones win, and `environment` wins over all of them.
+    pub environment_from: Vec<EnvironmentFrom>,
     /// In order: later ones may refer to earlier ones.
     pub environment: Vec<Variable>,
     /// Replaces the image's working directory.
     pub working_dir: Option<String>,
-    /// securityContext.runAsUser of the container or the pod.
-    pub user: Option<u32>,
-    /// securityContext.runAsGroup of the container or the pod.
-    pub group: Option<u32>,
-    /// securityContext.readOnlyRootFilesystem.
-    pub read_only_root: bool,
+    /// What the container may do.
+    pub security: Security,
+    /// What it asks for and is held to.
+    pub resources: Resources,
     /// Volumes seen inside.
     pub mounts: Vec<MountSpec>,
     /// Decides whether the pod gets traffic.
     pub readiness: Option<Probe>,
+    /// Decides whether the container is started anew.
+    pub liveness: Option<Probe>,
+    /// The other two wait until this one has succeeded once; its failure starts the container anew.
+    pub startup: Option<Probe>,
+    /// lifecycle.postStart: the container counts as started once it is done.
+    pub post_start: Option<Handler>,
     /// lifecycle.preStop.
     pub pre_stop: Option<Handler>,
+    /// Where its last words are found.
+    pub message: TerminationMessage,
+}
+
+impl ContainerSpec {
+    /// The probe of that kind.
+    #[must_use]
+    pub fn probe(&self, kind: ProbeKind) -> Option<&Probe> {
+        match kind {
+            ProbeKind::Startup => self.startup.as_ref(),
+            ProbeKind::Liveness => self.liveness.as_ref(),
+            ProbeKind::Readiness => self.readiness.as_ref(),
+        }
+    }
+
+    /// The ConfigMaps and Secrets that its environment is made from.
+    #[must_use]
+    pub fn objects(&self) -> ObjectNames {
+        let keys = self.environment.iter().filter_map(|variable| match &variable.source {
+            Source::Key { object, .. } => Some(object.clone()),
+            Source::Literal(_) | Source::Field(_) | Source::Resource(_) => None,
+        });
+        self.environment_from.iter().map(|from| from.object.clone()).chain(keys).collect()
+    }
+}
+
+/// What a container may do: its own securityContext over its pod's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Security {
+    /// runAsUser.
+    pub user: Option<u32>,
+    /// runAsGroup.
+    pub group: Option<u32>,
+    /// supplementalGroups and fsGroup.
+    pub groups: Vec<u32>,
+    /// runAsNonRoot: refused as user 0.
+    pub not_root: bool,
+    /// readOnlyRootFilesystem.
+    pub read_only_root: bool,
+    /// allowPrivilegeEscalation is false.
+    pub no_escalation: bool,
+    /// privileged.
+    pub privileged: bool,
+    /// capabilities.add.
+    pub add: BTreeSet<String>,
+    /// capabilities.drop.
+    pub drop: BTreeSet<String>,
+}
+
+/// What a container asks for and is held to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// resources.requests.
+    pub requests: Amounts,
+    /// resources.limits.
+    pub limits: Amounts,
+}
+
+/// Where a container's last words are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TerminationMessage {
+    /// The file inside.
+    pub path: String,
+    /// Whether its log may stand in.
+    pub policy: MessagePolicy,
+}
+
+/// terminationMessagePolicy
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessagePolicy {
+    /// Only the file.
+    File,
+    /// The end of the log when the file is empty and the container failed.
+    FallbackToLogsOnError,
 }
 
 /// A volume seen inside a container.
@@ -129,6 +220,40 @@ pub struct MountSpec {
     pub path: String,
     /// volumeMounts.readOnly.
     pub read_only: bool,
+    /// What of the volume is seen; all of it when absent.
+    pub sub_path: Option<SubPath>,
+}
+
+/// A place in a volume, relative to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubPath {
+    /// As written.
+    Fixed(String),
+    /// `$(NAME)` stands for the container's variables.
+    Expanded(String),
+}
+
+/// What a probe decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProbeKind {
+    /// Whether the container has come up.
+    Startup,
+    /// Whether it is to be started anew.
+    Liveness,
+    /// Whether the pod gets traffic.
+    Readiness,
+}
+
+impl ProbeKind {
+    /// As events begin with it.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Startup => "Startup",
+            Self::Liveness => "Liveness",
+            Self::Readiness => "Readiness",
+        }
+    }
 }
 
 /// A check repeated while a container runs.
@@ -146,6 +271,8 @@ pub struct Probe {
     pub success_threshold: u32,
     /// Failures in a row that turn the verdict.
     pub failure_threshold: u32,
+    /// What a container that failed this probe gets to end, when not its pod's grace period.
+    pub grace: Option<Duration>,
 }
 
 /// What a probe or a lifecycle hook does.
@@ -200,7 +327,7 @@ impl PodSpec {
             containers
                 .iter()
                 .map(|container| {
-                    let (parsed, problem) = parse_container(container, spec);
+                    let (parsed, problem) = container::parse(container, spec);
                     if let Some(problem) = problem {
                         unsupported.get_or_insert(format!("{field}[{}]: {problem}", container.name));
                     }
@@ -210,7 +337,19 @@ impl PodSpec {
         };
         let init = parse_all(spec.init_containers.as_deref().unwrap_or_default(), "spec.initContainers");
         let containers = parse_all(&spec.containers, "spec.containers");
-        let hostname = spec.hostname.clone().unwrap_or_else(|| name.clone());
+        let mut volumes = Vec::new();
+        for volume in spec.volumes.iter().flatten() {
+            match VolumeSpec::parse(volume) {
+                Ok(volume) => volumes.push(volume),
+                Err(problem) => {
+                    unsupported.get_or_insert(problem);
+                }
+            }
+        }
+        let host_network = spec.host_network == Some(true);
+        // In the node's network namespace names are the node's.
+        let of_node = spec.node_name.clone().filter(|_| host_network);
+        let hostname = of_node.or_else(|| spec.hostname.clone()).unwrap_or_else(|| name.clone());
         Ok(Self {
             hostname: hostname.chars().take(63).collect::<String>().trim_end_matches(['-', '.']).to_owned(),
             node: spec.node_name.clone().unwrap_or_default(),
@@ -227,7 +366,13 @@ impl PodSpec {
                 Some("OnFailure") => RestartPolicy::OnFailure,
                 _ => RestartPolicy::Always,
             },
-            empty_dirs: spec.volumes.iter().flatten().map(|volume| volume.name.clone()).collect(),
+            volumes,
+            host_network,
+            volume_group: spec
+                .security_context
+                .as_ref()
+                .and_then(|context| context.fs_group)
+                .and_then(|group| u32::try_from(group).ok()),
             uid,
             namespace,
             name,
@@ -252,186 +397,14 @@ impl PodSpec {
 
 /// The first thing the pod asks for that this node does not have. Starting it without would be a lie.
 fn unsupported_feature(spec: &core::PodSpec) -> Option<String> {
-    if spec.host_network == Some(true) {
-        return Some("spec.hostNetwork is not supported".to_owned());
-    }
     if spec.host_pid == Some(true) || spec.host_ipc == Some(true) {
         return Some("spec.hostPID and spec.hostIPC are not supported".to_owned());
     }
-    for volume in spec.volumes.iter().flatten() {
-        // The API server's default for a volume without a source is an emptyDir.
-        let bare = core::Volume { name: volume.name.clone(), ..core::Volume::default() };
-        if volume.empty_dir.is_none() && *volume != bare {
-            return Some(format!("volume {:?}: only emptyDir volumes are supported", volume.name));
-        }
+    let sysctls = spec.security_context.as_ref().and_then(|context| context.sysctls.as_ref());
+    if sysctls.is_some_and(|sysctls| !sysctls.is_empty()) {
+        return Some("spec.securityContext.sysctls is not supported".to_owned());
     }
     None
-}
-
-fn parse_container(container: &core::Container, pod: &core::PodSpec) -> (ContainerSpec, Option<String>) {
-    let mut problem = None;
-    let mut keep = |found: Result<Option<Handler>, String>| match found {
-        Ok(handler) => handler,
-        Err(text) => {
-            problem.get_or_insert(text);
-            None
-        }
-    };
-    let readiness = container
-        .readiness_probe
-        .as_ref()
-        .and_then(|probe| keep(probe_handler(probe, container)).map(|handler| parse_probe(probe, handler)));
-    let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
-    let pre_stop = hook.and_then(|hook| keep(hook_handler(hook, container)));
-    let mut environment = Vec::new();
-    for variable in container.env.iter().flatten() {
-        match parse_variable(variable) {
-            Ok(Some(parsed)) => environment.push(parsed),
-            Ok(None) => {}
-            Err(text) => {
-                problem.get_or_insert(text);
-            }
-        }
-    }
-    if container.env_from.iter().flatten().next().is_some() {
-        problem.get_or_insert("envFrom is not supported".to_owned());
-    }
-    if container.restart_policy.is_some() {
-        problem.get_or_insert("restartPolicy of an init container is not supported".to_owned());
-    }
-    let own = container.security_context.as_ref();
-    let of_pod = pod.security_context.as_ref();
-    let id = |own: Option<i64>, of_pod: Option<i64>| own.or(of_pod).and_then(|id| u32::try_from(id).ok());
-    let parsed = ContainerSpec {
-        name: container.name.clone(),
-        image: container.image.clone().unwrap_or_default(),
-        pull: match container.image_pull_policy.as_deref() {
-            Some("Never") => PullPolicy::Never,
-            Some("Always") => PullPolicy::Always,
-            _ => PullPolicy::IfNotPresent,
-        },
-        command: container.command.clone().unwrap_or_default(),
-        args: container.args.clone().unwrap_or_default(),
-        environment,
-        working_dir: container.working_dir.clone(),
-        user: id(own.and_then(|own| own.run_as_user), of_pod.and_then(|pod| pod.run_as_user)),
-        group: id(own.and_then(|own| own.run_as_group), of_pod.and_then(|pod| pod.run_as_group)),
-        read_only_root: own.and_then(|own| own.read_only_root_filesystem).unwrap_or(false),
-        mounts: container
-            .volume_mounts
-            .iter()
-            .flatten()
-            .map(|mount| MountSpec {
-                volume: mount.name.clone(),
-                path: mount.mount_path.clone(),
-                read_only: mount.read_only.unwrap_or(false),
-            })
-            .collect(),
-        readiness,
-        pre_stop,
-    };
-    (parsed, problem)
-}
-
-fn parse_variable(variable: &core::EnvVar) -> Result<Option<Variable>, String> {
-    let named = |source| Ok(Some(Variable { name: variable.name.clone(), source }));
-    let Some(from) = &variable.value_from else {
-        return named(Source::Literal(variable.value.clone().unwrap_or_default()));
-    };
-    if let Some(field) = &from.field_ref {
-        return match FieldPath::parse(&field.field_path) {
-            Some(path) => named(Source::Field(path)),
-            None => Err(format!("env {:?}: no field {:?}", variable.name, field.field_path)),
-        };
-    }
-    let optional = from.config_map_key_ref.as_ref().is_some_and(|key| key.optional == Some(true))
-        || from.secret_key_ref.as_ref().is_some_and(|key| key.optional == Some(true));
-    if optional {
-        return Ok(None);
-    }
-    Err(format!("env {:?}: only value and fieldRef are supported", variable.name))
-}
-
-fn parse_probe(probe: &core::Probe, handler: Handler) -> Probe {
-    let at_least_one =
-        |value: Option<i32>, default: i32| u32::try_from(value.unwrap_or(default).max(1)).unwrap_or(1);
-    Probe {
-        handler,
-        initial_delay: Duration::from_secs(
-            u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0),
-        ),
-        period: Duration::from_secs(at_least_one(probe.period_seconds, 10).into()),
-        timeout: Duration::from_secs(at_least_one(probe.timeout_seconds, 1).into()),
-        success_threshold: at_least_one(probe.success_threshold, 1),
-        failure_threshold: at_least_one(probe.failure_threshold, 3),
-    }
-}
-
-fn probe_handler(probe: &core::Probe, container: &core::Container) -> Result<Option<Handler>, String> {
-    if let Some(http) = &probe.http_get {
-        return http_handler(http, container).map(Some);
-    }
-    if let Some(tcp) = &probe.tcp_socket {
-        let port = resolve_port(&tcp.port, container)?;
-        return Ok(Some(Handler::Tcp { host: tcp.host.clone(), port }));
-    }
-    if let Some(exec) = &probe.exec {
-        return Ok(Some(Handler::Exec { command: exec.command.clone().unwrap_or_default() }));
-    }
-    if probe.grpc.is_some() {
-        return Err("grpc probes are not supported".to_owned());
-    }
-    Ok(None)
-}
-
-fn hook_handler(
-    hook: &core::LifecycleHandler,
-    container: &core::Container,
-) -> Result<Option<Handler>, String> {
-    if let Some(http) = &hook.http_get {
-        return http_handler(http, container).map(Some);
-    }
-    if let Some(exec) = &hook.exec {
-        return Ok(Some(Handler::Exec { command: exec.command.clone().unwrap_or_default() }));
-    }
-    if let Some(sleep) = &hook.sleep {
-        return Ok(Some(Handler::Sleep { duration: seconds(Some(sleep.seconds), Duration::ZERO) }));
-    }
-    Ok(None)
-}
-
-fn http_handler(http: &core::HTTPGetAction, container: &core::Container) -> Result<Handler, String> {
-    let path = http.path.clone().unwrap_or_default();
-    Ok(Handler::Http {
-        host: http.host.clone(),
-        port: resolve_port(&http.port, container)?,
-        path: if path.starts_with('/') { path } else { format!("/{path}") },
-        tls: http.scheme.as_deref() == Some("HTTPS"),
-        headers: http
-            .http_headers
-            .iter()
-            .flatten()
-            .map(|header| (header.name.clone(), header.value.clone()))
-            .collect(),
-    })
-}
-
-/// A probe's port: a number, or the name of one of the container's ports.
-fn resolve_port(port: &IntOrString, container: &core::Container) -> Result<u16, String> {
-    let number = match port {
-        IntOrString::Int(number) => Some(*number),
-        IntOrString::String(name) => container
-            .ports
-            .iter()
-            .flatten()
-            .find(|port| port.name.as_deref() == Some(name))
-            .map(|port| port.container_port)
-            .or_else(|| name.parse().ok()),
-    };
-    number
-        .and_then(|number| u16::try_from(number).ok())
-        .filter(|number| *number != 0)
-        .ok_or_else(|| format!("no container port {port:?}"))
 }
 
 fn seconds(value: Option<i64>, default: Duration) -> Duration {
@@ -478,7 +451,7 @@ mod tests {
     fn what_the_node_cannot_do_is_named_and_not_ignored() {
         let volume = pod(serde_json::json!({
             "containers": [{"name": "c", "image": "i"}],
-            "volumes": [{"name": "etc", "hostPath": {"path": "/etc"}}],
+            "volumes": [{"name": "etc", "nfs": {"server": "s", "path": "/etc"}}],
         }));
         assert!(volume.unsupported.unwrap().contains("etc"));
         let probe = pod(serde_json::json!({"containers": [{

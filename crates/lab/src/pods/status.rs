@@ -91,6 +91,13 @@ fn phase(spec: &PodSpec, facts: &Facts) -> Phase {
         return if plan::finished(spec, facts) { Phase::Failed } else { Phase::Pending };
     }
     let (mut waiting, mut running, mut succeeded, mut stopped) = (0_usize, 0_usize, 0_usize, 0_usize);
+    // A sidecar that runs keeps the pod running; one that has ended says nothing.
+    let sidecars = spec.init.iter().filter(|container| container.sidecar);
+    running += sidecars
+        .filter(|container| {
+            matches!(known(facts, container).map(|known| &known.run), Some(Run::Running { .. }))
+        })
+        .count();
     for container in &spec.containers {
         match known(facts, container).map(|known| &known.run) {
             Some(Run::Running { .. }) => running += 1,
@@ -115,7 +122,7 @@ fn phase(spec: &PodSpec, facts: &Facts) -> Phase {
 }
 
 fn conditions(spec: &PodSpec, facts: &Facts, phase: Phase, context: Context<'_>) -> Vec<core::PodCondition> {
-    let unready = names(&spec.containers, |container| plan::container_ready(container, facts));
+    let unready = names(plan::serving(spec), |container| plan::container_ready(container, facts));
     let ready = if plan::pod_ready(spec, facts) {
         Verdict::True
     } else {
@@ -128,10 +135,7 @@ fn conditions(spec: &PodSpec, facts: &Facts, phase: Phase, context: Context<'_>)
             ),
         }
     };
-    let incomplete = names(
-        &spec.init,
-        |container| matches!(known(facts, container).map(|known| &known.run), Some(Run::Exited(exit)) if exit.code == 0),
-    );
+    let incomplete = names(spec.init.iter(), |container| plan::init_is_done(container, facts));
     let initialized = match (incomplete.is_empty(), phase) {
         (true, Phase::Succeeded) => Verdict::TrueBecause("PodCompleted"),
         (true, _) => Verdict::True,
@@ -165,8 +169,11 @@ fn conditions(spec: &PodSpec, facts: &Facts, phase: Phase, context: Context<'_>)
     all
 }
 
-fn names(containers: &[ContainerSpec], good: impl Fn(&ContainerSpec) -> bool) -> Vec<&str> {
-    containers.iter().filter(|container| !good(container)).map(|container| container.name.as_str()).collect()
+fn names<'a>(
+    containers: impl Iterator<Item = &'a ContainerSpec>,
+    good: impl Fn(&ContainerSpec) -> bool,
+) -> Vec<&'a str> {
+    containers.filter(|container| !good(container)).map(|container| container.name.as_str()).collect()
 }
 
 #[derive(Debug, Clone)]
@@ -218,12 +225,12 @@ fn container_status(
     let running = matches!(known.run, Run::Running { .. });
     core::ContainerStatus {
         name: container.name.clone(),
-        ready: if init {
+        ready: if init && !container.sidecar {
             matches!(&known.run, Run::Exited(exit) if exit.code == 0)
         } else {
             plan::container_ready(container, facts)
         },
-        started: Some(running),
+        started: Some(running && known.up),
         restart_count: i32::try_from(known.restarts).unwrap_or(i32::MAX),
         image: known.image.as_ref().map_or_else(|| container.image.clone(), |image| image.reference.clone()),
         image_id: known.image.as_ref().map(image_id).unwrap_or_default(),
@@ -262,8 +269,8 @@ fn states<'a>(
         Run::Exited(exit) => {
             let done = facts.termination.is_some()
                 || plan::finished(spec, facts)
-                || (init && exit.code == 0)
-                || !plan::wants_start(spec.restart, &known.run);
+                || (init && !container.sidecar && exit.code == 0)
+                || !(container.sidecar || plan::wants_start(spec.restart, &known.run));
             match waiting_reason(container, known, now) {
                 Some(reason) if !done => (waiting(reason), Some(exit)),
                 None if !done && known.crashes > 0 => {
@@ -313,6 +320,7 @@ fn waiting_reason(
     }
     known.start_failure.as_ref().map(|failed| {
         let reason = match failed.error.stage {
+            StartStage::Config => "CreateContainerConfigError",
             StartStage::Create => "CreateContainerError",
             StartStage::Run => "RunContainerError",
         };
@@ -354,6 +362,7 @@ fn terminated(exit: &Exit) -> core::ContainerState {
         reason: Some(reason.to_owned()),
         started_at: Some(time(exit.started)),
         finished_at: Some(time(exit.finished)),
+        message: (!exit.message.is_empty()).then(|| exit.message.clone()),
         ..Default::default()
     };
     core::ContainerState { terminated: Some(terminated), ..Default::default() }

@@ -28,6 +28,7 @@ fn running(facts: &mut Facts) {
     facts.sandbox_ready(SandboxFacts {
         pause: PauseProcess { pid: 1, start_ticks: 1 },
         address: "10.244.1.2".parse().unwrap(),
+        host_network: false,
     });
     let image = ResolvedImage {
         reference: "docker.io/library/httpd:latest".into(),
@@ -39,6 +40,7 @@ fn running(facts: &mut Facts) {
     known.image_ready(image);
     known.start_begins(1);
     known.started("id1".into(), at(10));
+    known.awaits(false, false);
 }
 
 fn ended(facts: &mut Facts, code: i32) {
@@ -49,6 +51,7 @@ fn ended(facts: &mut Facts, code: i32) {
         started: at(10),
         finished: at(20),
         removed: true,
+        message: String::new(),
     };
     facts.container_mut("c").exited(exit);
 }

@@ -160,7 +160,7 @@ async fn users_are_those_of_the_image_or_the_pod() {
         "one",
         "id -u; id -g; grep CapEff /proc/self/status; echo x 2>/dev/null >/root/x || echo refused",
     );
-    spec.run_as = RunAs { user: Some(33), group: None };
+    spec.run_as = RunAs { user: Some(33), ..RunAs::default() };
     node.run_to_end(&spec).await;
     let lines: Vec<String> = node.log("one").into_iter().map(|(_, text)| text).collect();
     assert_eq!(lines, ["33", "33", "CapEff:\t0000000000000000", "refused"]);

@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use nix::sys::signal::Signal;
 
 use crate::containers::{
-    ContainerError, ContainerId, ContainerSpec, ContainerState, ExecRequest, ExitCause as RuntimeCause,
-    JoinedNamespaces, Mount, RunAs, Runtime,
+    Capabilities, ContainerError, ContainerId, ContainerSpec, ContainerState, ExecRequest,
+    ExitCause as RuntimeCause, JoinedNamespaces, Limits, Mount, Privileges, RunAs, Runtime,
 };
 use crate::images::{Reference, Store};
 use crate::pods::ports::{
     ContainerRequest, Containers, ExecReport, ExitCause, ExitReport, Failure, Job, KnownContainer,
     KnownState, StartFailure, StartStage,
 };
+use crate::pods::spec::Resources;
 
 /// How much of a command's output goes into a message.
 const OUTPUT: usize = 10 * 1024;
@@ -40,15 +41,32 @@ impl RuncContainers {
             self.images.resolve(&reference).map_err(|error| Failure::of(&error))?.ok_or_else(|| Failure {
                 message: format!("image {} has gone from the store", request.image.reference),
             })?;
-        let namespaces = JoinedNamespaces::of_process(request.pause.pid);
+        let mut namespaces = JoinedNamespaces::of_process(request.pause.pid);
+        if request.host_network {
+            // The agent lives in the node's.
+            namespaces.net = Some(format!("/proc/{}/ns/net", std::process::id()).into());
+        }
         let mut spec = ContainerSpec::new(id, image, namespaces, request.log);
         let given = |words: Vec<String>| (!words.is_empty()).then_some(words);
         spec.command = given(request.process.command);
         spec.args = given(request.process.args);
         spec.env = request.process.environment;
         spec.working_dir = request.spec.working_dir;
-        spec.run_as = RunAs { user: request.spec.user, group: request.spec.group };
-        spec.read_only_root = request.spec.read_only_root;
+        let security = request.spec.security;
+        spec.run_as = RunAs {
+            user: security.user,
+            group: security.group,
+            groups: security.groups,
+            not_root: security.not_root,
+        };
+        spec.read_only_root = security.read_only_root;
+        spec.capabilities = Capabilities { add: security.add, drop: security.drop };
+        spec.privileges = match (security.privileged, security.no_escalation) {
+            (true, _) => Privileges::All,
+            (false, true) => Privileges::NeverMore,
+            (false, false) => Privileges::Usual,
+        };
+        spec.limits = limits(&request.spec.resources);
         spec.mounts = request
             .binds
             .into_iter()
@@ -95,6 +113,7 @@ impl Containers for RuncContainers {
             let created = this.runtime.create(&spec).await;
             if let Err(error) = created {
                 let stage = match error {
+                    ContainerError::RefusedRoot => StartStage::Config,
                     ContainerError::Runtime { .. } => StartStage::Run,
                     _ => StartStage::Create,
                 };
@@ -173,6 +192,19 @@ impl RuncContainers {
         if let Err(error) = self.runtime.delete(id).await {
             tracing::warn!(%id, %error, "cannot remove a container that did not start");
         }
+    }
+}
+
+/// The kernel's terms for what a container asks for, as the kubelet computes them.
+fn limits(resources: &Resources) -> Limits {
+    let milli = |nanos: u128| u64::try_from(nanos.div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    let whole = |nanos: u128| i64::try_from(nanos.div_ceil(1_000_000_000)).unwrap_or(i64::MAX);
+    // A limit without a request is the request too.
+    let asked = resources.requests.cpu.or(resources.limits.cpu).map_or(0, milli);
+    Limits {
+        cpu_shares: (asked.saturating_mul(1024) / 1000).clamp(2, 262_144),
+        cpu_milli: resources.limits.cpu.map(milli).filter(|milli| *milli > 0),
+        memory: resources.limits.memory.map(whole).filter(|bytes| *bytes > 0),
     }
 }
 

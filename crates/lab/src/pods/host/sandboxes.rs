@@ -40,13 +40,13 @@ impl PauseSandboxes {
     }
 
     /// Ends pause processes of this node that are not of a live sandbox, takes back the addresses of sandboxes
-    /// that are none any more, and repairs the links of the live ones. One that cannot be repaired loses its
-    /// pause process: its pod then gets a new sandbox.
+    /// that are none any more, and repairs the links of the live ones that have some. One that cannot be repaired
+    /// loses its pause process: its pod then gets a new sandbox.
     ///
     /// # Errors
     /// When the node's links cannot be read or changed.
-    pub fn reconcile(&self, live: &BTreeMap<SandboxId, PauseProcess>) -> Result<(), Failure> {
-        let kept: BTreeSet<ProcessId> = live.values().map(process).collect();
+    pub fn reconcile(&self, live: &BTreeMap<SandboxId, SandboxFacts>) -> Result<(), Failure> {
+        let kept: BTreeSet<ProcessId> = live.values().map(|facts| process(&facts.pause)).collect();
         for orphan in pause_processes(self.records.path()).into_iter().filter(|found| !kept.contains(found)) {
             info!(pid = orphan.pid, "ending a pause process that belongs to no pod");
             if let Err(error) = orphan.stop(PAUSE_GRACE) {
@@ -55,14 +55,14 @@ impl PauseSandboxes {
         }
         let alive: BTreeMap<_, _> = live
             .iter()
-            .filter(|(_, pause)| process(pause).is_alive())
-            .map(|(id, pause)| (network_id(id), process(pause).network_namespace()))
+            .filter(|(_, facts)| !facts.host_network && process(&facts.pause).is_alive())
+            .map(|(id, facts)| (network_id(id), process(&facts.pause).network_namespace()))
             .collect();
         let found = self.network.reconcile(&alive).map_err(|error| Failure::of(&error))?;
         for broken in found.broken {
             warn!(sandbox = %broken, "the sandbox has no working network: it will be made anew");
-            for pause in live.iter().filter(|(id, _)| network_id(id) == broken).map(|(_, pause)| pause) {
-                if let Err(error) = process(pause).stop(PAUSE_GRACE) {
+            for facts in live.iter().filter(|(id, _)| network_id(id) == broken).map(|(_, facts)| facts) {
+                if let Err(error) = process(&facts.pause).stop(PAUSE_GRACE) {
                     warn!(sandbox = %broken, %error, "cannot end its pause process");
                 }
             }
@@ -79,6 +79,11 @@ impl PauseSandboxes {
             cgroups: Vec::new(),
         };
         let pause = spawn_pause(&spec).map_err(|error| Failure::of(&error))?;
+        if let Some(address) = request.host_network {
+            // The namespace that the pause process made stays empty: nobody joins it.
+            let pause = PauseProcess { pid: pause.pid, start_ticks: pause.start_time };
+            return Ok(SandboxFacts { pause, address, host_network: true });
+        }
         let connected = self
             .network
             .add(&network_id(&request.id), &pause.network_namespace())
@@ -91,6 +96,7 @@ impl PauseSandboxes {
             Ok(address) => Ok(SandboxFacts {
                 pause: PauseProcess { pid: pause.pid, start_ticks: pause.start_time },
                 address,
+                host_network: false,
             }),
             Err(failure) => {
                 if let Err(error) = pause.stop(PAUSE_GRACE) {

@@ -22,6 +22,12 @@ use super::api::Retry;
 use super::events::Recorder;
 use super::status::time;
 
+/// What a container of this machine can have at most.
+#[must_use]
+pub fn machine_capacity() -> super::quantity::Amounts {
+    super::quantity::Amounts::of(Some(&MachineFacts::read().capacity()))
+}
+
 /// How often the lease is renewed, as the kubelet does.
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
 /// How long others take the node for alive after a renewal.

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::PodStatus;
 use tokio::sync::watch;
 
 use crate::pods::facts::SandboxFacts;
+use crate::pods::objects::{Data, ObjectName, ObjectNames, Objects};
 use crate::pods::ports::*;
 use crate::pods::spec::Handler;
 
@@ -39,6 +40,8 @@ pub(in crate::pods) struct State {
     pub(in crate::pods) status: Option<PodStatus>,
     /// Whether the pod's object was removed.
     pub(in crate::pods) removed: bool,
+    /// ConfigMaps and Secrets.
+    pub(in crate::pods) objects: BTreeMap<ObjectName, Data>,
     /// Reasons of events.
     pub(in crate::pods) events: Vec<&'static str>,
 }
@@ -93,6 +96,7 @@ impl World {
             containers: Arc::new(self.clone()),
             prober: Arc::new(self.clone()),
             api: Arc::new(self.clone()),
+            objects: Arc::new(self.clone()),
         }
     }
 
@@ -160,7 +164,7 @@ impl Sandboxes for World {
             state.next_pause += 1;
             state.pauses.insert(state.next_pause, request.id);
             let pause = PauseProcess { pid: state.next_pause, start_ticks: 1 };
-            Ok(SandboxFacts { pause, address: Ipv4Addr::new(10, 244, 1, 2) })
+            Ok(SandboxFacts { pause, address: Ipv4Addr::new(10, 244, 1, 2), host_network: false })
         })
     }
 
@@ -248,6 +252,15 @@ impl Prober for World {
     fn check(&self, _: Handler, _: Ipv4Addr, _: Duration) -> Job<Result<(), Failure>> {
         self.job(|state| {
             if state.unanswering { Err(Failure { message: "connection refused".to_owned() }) } else { Ok(()) }
+        })
+    }
+}
+
+impl ObjectSource for World {
+    fn read(&self, _: String, names: ObjectNames) -> Job<Result<Objects, Failure>> {
+        self.job(move |state| {
+            let found = state.objects.iter().filter(|(name, _)| names.contains(name));
+            Ok(Objects::new(found.map(|(name, data)| (name.clone(), data.clone())).collect()))
         })
     }
 }

@@ -1,6 +1,8 @@
 //! One task per pod: asks the plan what to do, does it, notes what came of it, asks again.
 
+mod checks;
 mod outcome;
+mod start;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,19 +18,17 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use self::outcome::Outcome;
-use super::adopt::container_id;
-use super::environment::{Addresses, Expanded};
 use super::facts::{Facts, Run, Stop};
-use super::files;
-use super::plan::{self, Action, Flight, Op};
-use super::ports::{
-    ContainerRef, ContainerRequest, PodEvent, PodRef, Ports, SandboxId, SandboxRequest, Severity,
-    StartFailure, StartStage, provide,
-};
+use super::plan::{self, Action, Flight, Op, Volumes};
+use super::ports::{ContainerRef, PodEvent, PodRef, Ports, SandboxId, SandboxRequest, Severity, provide};
 use super::probe::Tally;
+use super::quantity::Amounts;
 use super::record::{PodDirectory, Record};
-use super::spec::{Handler, PodSpec};
+use super::spec::{PodSpec, ProbeKind};
 use super::status;
+
+/// Work of a pod, begun when it is first polled.
+type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// What all workers of a node share.
 #[derive(Debug, Clone)]
@@ -41,6 +41,8 @@ pub struct Settings {
     pub dns_domain: String,
     /// See [`super::Config::withdrawal_delay`].
     pub withdrawal_delay: Duration,
+    /// The node's, for containers without limits of their own.
+    pub capacity: Amounts,
 }
 
 /// What a worker is told.
@@ -81,10 +83,10 @@ pub struct Worker {
     settings: Arc<Settings>,
     inbox: mpsc::UnboundedReceiver<Input>,
     flight: Flight,
-    jobs: FuturesUnordered<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    jobs: FuturesUnordered<Work>,
     /// Failures in a row of work that is simply tried again.
     failures: BTreeMap<Op, u32>,
-    tallies: BTreeMap<String, Tally>,
+    tallies: BTreeMap<(String, ProbeKind), Tally>,
     /// The status that the API server has, as far as we know.
     sent: Option<core::PodStatus>,
     /// The newest status, sent or not: conditions keep their times from it.
@@ -155,6 +157,13 @@ impl Worker {
         match input {
             Input::Pod(pod) => match PodSpec::parse(&pod) {
                 Ok(spec) => {
+                    let told = (&self.spec.labels, &self.spec.annotations);
+                    if told != (&spec.labels, &spec.annotations)
+                        && let Volumes::Ready(again @ Some(_)) = &mut self.flight.volumes
+                    {
+                        // Files may show them.
+                        *again = Some(Timestamp::UNIX_EPOCH);
+                    }
                     self.spec = spec;
                     self.pod = *pod;
                     self.saved = None;
@@ -263,19 +272,24 @@ impl Worker {
     }
 
     /// Notes that the action begins and makes the work of it, which starts when it is first polled.
-    fn begin(&mut self, action: Action, now: Timestamp) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+    fn begin(&mut self, action: Action, now: Timestamp) -> Work {
         let ports = self.ports.clone();
         match action {
             Action::StartSandbox { attempt } => {
                 let init: Vec<_> = self.spec.init.iter().map(|container| container.name.clone()).collect();
                 self.facts.sandbox_begins(attempt, init.iter().map(String::as_str));
-                let request = SandboxRequest { id: self.sandbox_id(), hostname: self.spec.hostname.clone() };
+                let request = SandboxRequest {
+                    id: self.sandbox_id(),
+                    hostname: self.spec.hostname.clone(),
+                    host_network: self.spec.host_network.then_some(self.settings.host),
+                };
                 Box::pin(async move { Outcome::SandboxStarted(ports.sandboxes.start(request).await) })
             }
             Action::RemoveSandbox => {
                 let (id, pause) = (self.sandbox_id(), self.facts.sandbox.facts().map(|facts| facts.pause));
                 Box::pin(async move { Outcome::SandboxRemoved(ports.sandboxes.remove(id, pause).await) })
             }
+            Action::SetUpVolumes => self.begin_volumes(),
             Action::WatchSandbox => {
                 let pause = self.facts.sandbox.facts().map(|facts| facts.pause);
                 Box::pin(async move {
@@ -294,7 +308,8 @@ impl Worker {
                     Outcome::Exited { container, id, exit }
                 })
             }
-            Action::Check { container } => self.begin_check(container, now),
+            Action::Check { container, probe } => self.begin_check(container, probe, now),
+            Action::StartHook { container } => self.begin_start_hook(container),
             Action::Hook { container, deadline } => self.begin_hook(container, deadline, now),
             Action::Stop { container } => self.begin_stop(container, now),
             Action::Kill { container } => {
@@ -330,7 +345,7 @@ impl Worker {
         }
     }
 
-    fn begin_provide(&mut self, container: String) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+    fn begin_provide(&mut self, container: String) -> Work {
         let images = self.ports.images.clone();
         let Some(spec) = self.spec.container(&container) else {
             return Box::pin(async move { Outcome::Unknown { op: Op::Provide(container) } });
@@ -345,120 +360,11 @@ impl Worker {
         })
     }
 
-    fn begin_start(&mut self, name: String, attempt: u32) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
-        let known = self.facts.container_mut(&name);
-        known.start_begins(attempt);
-        let image = known.image.clone();
-        let id = container_id(&self.spec.uid, &name, attempt);
-        let request = match (self.spec.container(&name), image, self.facts.sandbox.facts()) {
-            (Some(spec), Some(image), Some(sandbox)) => {
-                let addresses = Addresses { pod: sandbox.address, host: self.settings.host };
-                self.pod_files(sandbox.address, spec).map(|binds| ContainerRequest {
-                    id: id.clone(),
-                    process: Expanded::of(spec, &self.spec, addresses),
-                    spec: spec.clone(),
-                    image,
-                    pause: sandbox.pause,
-                    log: self.directory.log(&name, attempt),
-                    binds,
-                })
-            }
-            // The plan starts containers of the manifest, with their image, in a sandbox that is up.
-            _ => Err(std::io::Error::other("the pod changed while its container was being started")),
-        };
-        if let Some(old) = attempt.checked_sub(2) {
-            // `kubectl logs --previous` reads the run before this one; older logs nobody can ask for.
-            let _ = std::fs::remove_file(self.directory.log(&name, old));
+    fn begin_stop(&mut self, container: String, now: Timestamp) -> Work {
+        if self.facts.container_mut(&container).doom.is_none() {
+            let message = format!("Stopping container {container}");
+            self.event(Severity::Normal, "Killing", message, Some(&container));
         }
-        let containers = self.ports.containers.clone();
-        Box::pin(async move {
-            let came = match request {
-                Ok(request) => containers.start(request).await,
-                Err(error) => Err(StartFailure { stage: StartStage::Create, message: error.to_string() }),
-            };
-            Outcome::Started { container: name, id, came }
-        })
-    }
-
-    /// Writes the files that containers of the pod see and says where they see them.
-    fn pod_files(
-        &self,
-        address: std::net::Ipv4Addr,
-        container: &super::spec::ContainerSpec,
-    ) -> std::io::Result<Vec<(std::path::PathBuf, String, bool)>> {
-        let hostname = &self.spec.hostname;
-        let resolv =
-            files::resolv_conf(self.settings.dns_server, &self.spec.namespace, &self.settings.dns_domain);
-        let contents = [
-            ("hosts", files::hosts(hostname, address)),
-            ("hostname", format!("{hostname}\n")),
-            ("resolv.conf", resolv),
-        ];
-        let mut binds = Vec::new();
-        for (name, content) in contents {
-            let path = self.directory.file(name);
-            // Never replaced while containers see it: they see the file, not its name.
-            if std::fs::read(&path).ok().as_deref() != Some(content.as_bytes()) {
-                std::fs::write(&path, content)?;
-            }
-            binds.push((path, format!("/etc/{name}"), false));
-        }
-        for mount in &container.mounts {
-            if self.spec.empty_dirs.contains(&mount.volume) {
-                let path = self.directory.volume(&mount.volume);
-                std::fs::create_dir_all(&path)?;
-                let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-                std::fs::set_permissions(&path, everyone)?;
-                binds.push((path, mount.path.clone(), mount.read_only));
-            }
-        }
-        Ok(binds)
-    }
-
-    fn begin_check(
-        &mut self,
-        container: String,
-        now: Timestamp,
-    ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
-        let probe = self.spec.container(&container).and_then(|spec| spec.readiness.clone());
-        let (Some(probe), Some(sandbox)) = (probe, self.facts.sandbox.facts()) else {
-            self.flight.next_check.insert(container.clone(), Timestamp::MAX);
-            return Box::pin(async move { Outcome::Unknown { op: Op::Check(container) } });
-        };
-        self.flight.next_check.insert(container.clone(), super::facts::later(now, probe.period));
-        let (id, address) = (self.running_id(&container), sandbox.address);
-        let work = run_handler(&self.ports, probe.handler, id.clone(), address, probe.timeout);
-        Box::pin(async move { Outcome::Checked { container, id, came: work.await } })
-    }
-
-    fn begin_hook(
-        &mut self,
-        container: String,
-        deadline: Timestamp,
-        now: Timestamp,
-    ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
-        let handler = self.spec.container(&container).and_then(|spec| spec.pre_stop.clone());
-        let (Some(handler), Some(sandbox)) = (handler, self.facts.sandbox.facts()) else {
-            return Box::pin(async move { Outcome::Hooked { container, came: Ok(()) } });
-        };
-        let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
-        let work = run_handler(&self.ports, handler, self.running_id(&container), sandbox.address, left);
-        Box::pin(async move {
-            let came = match tokio::time::timeout(left, work).await {
-                Ok(came) => came,
-                Err(_) => Err(super::ports::Failure { message: "the grace period is over".to_owned() }),
-            };
-            Outcome::Hooked { container, came }
-        })
-    }
-
-    fn begin_stop(
-        &mut self,
-        container: String,
-        now: Timestamp,
-    ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
-        let message = format!("Stopping container {container}");
-        self.event(Severity::Normal, "Killing", message, Some(&container));
         let id = self.running_id(&container);
         let known = self.facts.container_mut(&container);
         known.stop.get_or_insert_with(Stop::default).signalled = Some(now);
@@ -468,35 +374,6 @@ impl Worker {
             let came = containers.signal(id, signal).await;
             Outcome::Signalled { container, came }
         })
-    }
-}
-
-/// Does what a probe or hook asks for; `Err` says why it failed.
-fn run_handler(
-    ports: &Ports,
-    handler: Handler,
-    id: String,
-    address: std::net::Ipv4Addr,
-    timeout: Duration,
-) -> super::ports::Job<Result<(), super::ports::Failure>> {
-    match handler {
-        Handler::Sleep { duration } => Box::pin(async move {
-            tokio::time::sleep(duration).await;
-            Ok(())
-        }),
-        Handler::Exec { command } => {
-            let work = ports.containers.exec(id, command, timeout);
-            Box::pin(async move {
-                let report = work.await?;
-                if report.code == 0 {
-                    return Ok(());
-                }
-                Err(super::ports::Failure { message: report.output.trim_end().to_owned() })
-            })
-        }
-        network @ (Handler::Http { .. } | Handler::Tcp { .. }) => {
-            ports.prober.check(network, address, timeout)
-        }
     }
 }
 

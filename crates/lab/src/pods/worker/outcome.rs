@@ -6,14 +6,18 @@ use tracing::{info, warn};
 
 use super::Worker;
 use crate::pods::facts::{Exit, Run, SandboxFacts, Stop};
-use crate::pods::plan::{self, Op};
+use crate::pods::plan::{self, Op, Volumes};
 use crate::pods::ports::{
     ApiOutcome, ExitReport, Failure, ImageFailure, PauseProcess, Provision, Severity, StartFailure,
 };
+use crate::pods::spec::{ProbeKind, RestartPolicy};
 
 /// How long work that failed waits at first, and at most, before it is tried again.
 const RETRY: (SignedDuration, SignedDuration) =
     (SignedDuration::from_millis(250), SignedDuration::from_secs(4));
+
+/// How often volumes that show objects are brought up to date. A kubelet that watches them takes about a minute.
+const REFRESH: SignedDuration = SignedDuration::from_secs(10);
 
 /// Finished work.
 #[derive(Debug)]
@@ -35,8 +39,15 @@ pub(super) enum Outcome {
         id: String,
         exit: ExitReport,
     },
+    VolumesSetUp(Result<(), Failure>),
+    StartHooked {
+        container: String,
+        id: String,
+        came: Result<(), Failure>,
+    },
     Checked {
         container: String,
+        kind: ProbeKind,
         id: String,
         came: Result<(), Failure>,
     },
@@ -84,7 +95,11 @@ impl Worker {
             Outcome::Provided { container, came } => self.provided(container, came, now),
             Outcome::Started { container, id, came } => self.started(container, id, came, now),
             Outcome::Exited { container, id, exit } => self.exited(container, id, exit),
-            Outcome::Checked { container, id, came } => self.checked(&container, &id, came),
+            Outcome::VolumesSetUp(came) => self.volumes_set_up(came, now),
+            Outcome::StartHooked { container, id, came } => self.start_hooked(&container, &id, came, now),
+            Outcome::Checked { container, kind, id, came } => {
+                self.checked(&container, kind, &id, came, now);
+            }
             Outcome::Hooked { container, came } => {
                 self.ended(&Op::Hook(container.clone()));
                 if let Err(error) = came {
@@ -119,7 +134,7 @@ impl Worker {
         }
     }
 
-    fn ended(&mut self, op: &Op) {
+    pub(super) fn ended(&mut self, op: &Op) {
         self.flight.running.remove(op);
     }
 
@@ -143,6 +158,26 @@ impl Worker {
     fn gone(&mut self) {
         if let Some(termination) = &mut self.facts.termination {
             termination.gone = true;
+        }
+    }
+
+    fn volumes_set_up(&mut self, came: Result<(), Failure>, now: Timestamp) {
+        self.ended(&Op::Volumes);
+        let refreshed = self.spec.volumes.iter().any(super::super::spec::VolumeSpec::is_refreshed);
+        let again = refreshed.then(|| now + REFRESH);
+        match came {
+            Ok(()) => {
+                self.succeeded(&Op::Volumes);
+                self.flight.volumes = Volumes::Ready(again);
+            }
+            Err(error) => {
+                self.event(Severity::Warning, "FailedMount", error.message.clone(), None);
+                match &mut self.flight.volumes {
+                    // What is there stays as it is.
+                    Volumes::Ready(due) => *due = again,
+                    Volumes::Unknown => self.retry(Op::Volumes, &error, now),
+                }
+            }
         }
     }
 
@@ -237,9 +272,15 @@ impl Worker {
                     format!("Started container {container}"),
                     Some(&container),
                 );
-                self.tallies.remove(&container);
-                self.flight.next_check.remove(&container);
-                self.facts.container_mut(&container).started(id, started);
+                self.tallies.retain(|(name, _), _| *name != container);
+                self.flight.next_check.retain(|(name, _), _| *name != container);
+                let (hook, startup) = self
+                    .spec
+                    .container(&container)
+                    .map_or((false, false), |spec| (spec.post_start.is_some(), spec.startup.is_some()));
+                let known = self.facts.container_mut(&container);
+                known.started(id, started);
+                known.awaits(hook, startup);
             }
             Err(error) => {
                 self.event(
@@ -255,7 +296,9 @@ impl Worker {
 
     fn exited(&mut self, container: String, id: String, exit: ExitReport) {
         self.ended(&Op::Watch(container.clone()));
-        let policy = self.spec.restart;
+        let sidecar = self.spec.container(&container).is_some_and(|spec| spec.sidecar);
+        let policy = if sidecar { RestartPolicy::Always } else { self.spec.restart };
+        let message = self.last_words(&container, exit.code != 0);
         let terminating = self.facts.termination.is_some();
         let known = self.facts.container_mut(&container);
         let Run::Running { id: current, started } = &known.run else { return };
@@ -264,32 +307,21 @@ impl Worker {
         }
         let started = *started;
         info!(pod = self.spec.label(), container, code = exit.code, "container exited");
-        let facts =
-            Exit { id, code: exit.code, cause: exit.cause, started, finished: exit.finished, removed: false };
+        let facts = Exit {
+            id,
+            code: exit.code,
+            cause: exit.cause,
+            started,
+            finished: exit.finished,
+            removed: false,
+            message,
+        };
         known.exited(facts);
         let backs_off = known.crashes > 0 && !terminating && plan::wants_start(policy, &known.run);
         if backs_off {
             let message =
                 format!("Back-off restarting failed container {container} in pod {}", self.spec.label());
             self.event(Severity::Warning, "BackOff", message, Some(&container));
-        }
-    }
-
-    fn checked(&mut self, container: &str, id: &str, came: Result<(), Failure>) {
-        self.ended(&Op::Check(container.to_owned()));
-        if self.running_id(container) != id {
-            return;
-        }
-        let Some(probe) = self.spec.container(container).and_then(|spec| spec.readiness.clone()) else {
-            return;
-        };
-        let verdict = self.tallies.entry(container.to_owned()).or_default().note(came.is_ok(), &probe);
-        if let Err(error) = came {
-            let message = format!("Readiness probe failed: {error}");
-            self.event(Severity::Warning, "Unhealthy", message, Some(container));
-        }
-        if let Some(ready) = verdict {
-            self.facts.container_mut(container).ready = ready;
         }
     }
 

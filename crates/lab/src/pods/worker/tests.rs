@@ -48,6 +48,7 @@ impl Scene {
             dns_server: "10.96.0.10".parse().unwrap(),
             dns_domain: "cluster.local".into(),
             withdrawal_delay: Duration::from_millis(50),
+            capacity: Amounts::default(),
         };
         let (inbox, messages) = mpsc::unbounded_channel();
         let spec = PodSpec::parse(&pod).unwrap();
@@ -230,4 +231,39 @@ async fn an_agent_killed_anywhere_is_taken_over_from() {
             assert!(state.running().is_empty() && state.pauses.is_empty(), "cut {cut}: {state:#?}");
         });
     }
+}
+
+#[tokio::test]
+async fn a_failed_liveness_probe_starts_the_container_anew() {
+    let scene = Scene::new(serde_json::json!({"terminationGracePeriodSeconds": 1, "containers": [{
+        "name": "c", "image": "httpd",
+        "livenessProbe": {"httpGet": {"port": 80}, "periodSeconds": 1, "failureThreshold": 1},
+    }]}));
+    let (_inbox, worker) = scene.agent().await;
+    scene.world.until("running", is_up).await;
+    scene.world.change(|state| state.unanswering = true);
+    scene.world.until("killed", |state| state.events.contains(&"Killing")).await;
+    scene.world.change(|state| state.unanswering = false);
+    let restarted = |state: &State| {
+        let statuses = state.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+        is_up(state) && statuses.is_some_and(|statuses| statuses[0].restart_count == 1)
+    };
+    scene.world.until("restarted", restarted).await;
+    assert!(scene.world.look(|state| state.events.contains(&"Unhealthy")));
+    worker.abort();
+}
+
+#[tokio::test]
+async fn what_a_container_names_is_waited_for() {
+    let scene = Scene::new(serde_json::json!({
+        "containers": [{"name": "c", "image": "httpd"}], "volumes": [{"name": "v", "configMap": {"name": "cm"}}],
+    }));
+    let (_inbox, worker) = scene.agent().await;
+    scene.world.until("missed", |state| state.events.contains(&"FailedMount")).await;
+    let name = crate::pods::objects::ObjectName::ConfigMap("cm".into());
+    scene.world.change(|state| state.objects.insert(name, [("k".to_owned(), b"v".to_vec())].into()));
+    scene.world.until("running", is_up).await;
+    let file = scene.records.pod("u1").volume("v").join("k");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "v");
+    worker.abort();
 }
