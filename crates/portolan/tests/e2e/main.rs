@@ -2,6 +2,7 @@
 //!
 //! Every test makes a lab of its own, with real namespaces, processes and packets, and removes it. They need root
 //! and fail without it. They run one after another: a lab keeps both cores busy.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod delivery;
 mod faults;
