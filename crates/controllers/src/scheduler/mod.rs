@@ -3,5 +3,6 @@
 mod affinity;
 mod driver;
 mod plan;
+mod requests;
 
 pub(crate) use driver::run;

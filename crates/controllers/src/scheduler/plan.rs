@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Taint};
 
 use super::affinity::{selects, untolerated};
+use super::requests::Amounts;
 use crate::objects::is_deleting;
 
 /// A node, and how full it is.
@@ -12,6 +13,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) pods: usize,
     /// Of these, pods that the same object controls as the pod to be placed.
     pub(crate) siblings: usize,
+    /// What they request.
+    pub(crate) used: Amounts,
 }
 
 /// Why no node takes a pod.
@@ -26,12 +29,19 @@ pub(crate) struct Unschedulable {
 pub(crate) fn place<'a>(pod: &Pod, candidates: &[Candidate<'a>]) -> Result<&'a str, Unschedulable> {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
+    let requested = Amounts::requested(spec);
     let mut refusals: BTreeMap<String, usize> = BTreeMap::new();
     let mut fitting = Vec::new();
     for candidate in candidates {
-        match refusal(spec, candidate) {
-            Some(reason) => *refusals.entry(reason).or_default() += 1,
-            None => fitting.push(candidate),
+        let mut reasons: Vec<String> = refusal(spec, candidate).into_iter().collect();
+        if reasons.is_empty() {
+            reasons.extend(shortages(requested, candidate).map(str::to_owned));
+        }
+        if reasons.is_empty() {
+            fitting.push(candidate);
+        }
+        for reason in reasons {
+            *refusals.entry(reason).or_default() += 1;
         }
     }
     let best = fitting.into_iter().min_by_key(|candidate| {
@@ -77,9 +87,24 @@ fn refusal(spec: &PodSpec, candidate: &Candidate<'_>) -> Option<String> {
     if !selects(spec, node) {
         return Some("node(s) didn't match Pod's node affinity/selector".to_owned());
     }
-    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+    None
+}
+
+/// What the node has too little of. A pod that requests nothing of something gets along with what there is.
+fn shortages(requested: Amounts, candidate: &Candidate<'_>) -> impl Iterator<Item = &'static str> {
+    let allocatable = candidate.node.status.as_ref().and_then(|status| status.allocatable.as_ref());
     let room = allocatable.and_then(|all| all.get("pods")).and_then(|pods| pods.0.parse::<usize>().ok());
-    room.is_some_and(|room| candidate.pods >= room).then(|| "Too many pods".to_owned())
+    let (cpu, memory) = Amounts::allocatable(candidate.node);
+    let after = candidate.used + requested;
+    let lacks =
+        |wanted: u128, after: u128, all: Option<u128>| wanted > 0 && all.is_some_and(|all| after > all);
+    [
+        ("Too many pods", room.is_some_and(|room| candidate.pods >= room)),
+        ("Insufficient cpu", lacks(requested.cpu, after.cpu, cpu)),
+        ("Insufficient memory", lacks(requested.memory, after.memory, memory)),
+    ]
+    .into_iter()
+    .filter_map(|(reason, short)| short.then_some(reason))
 }
 
 fn untolerated_text(taint: &Taint) -> String {

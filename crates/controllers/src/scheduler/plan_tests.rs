@@ -9,7 +9,7 @@ fn waiting(patch: &serde_json::Value) -> Pod {
 }
 
 fn candidate(node: &Node, pods: usize, siblings: usize) -> Candidate<'_> {
-    Candidate { node, pods, siblings }
+    Candidate { node, pods, siblings, used: Amounts::default() }
 }
 
 #[test]
@@ -87,6 +87,24 @@ fn selectors_and_affinity_are_honoured() {
         nowhere.message,
         "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
     );
+}
+
+#[test]
+fn requests_must_fit_beside_those_of_others() {
+    let small: Node =
+        changed(&ready_node("node1"), &json!({"status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}}));
+    let asks = |requests: serde_json::Value| {
+        waiting(&json!({"spec": {"containers": [{"name": "c", "resources": {"requests": requests}}]}}))
+    };
+    let used = Amounts { cpu: 1500, memory: 0 };
+    let there = || [Candidate { used, ..candidate(&small, 1, 0) }];
+    assert_eq!(place(&asks(json!({"cpu": "500m", "memory": "1Gi"})), &there()), Ok("node1"));
+    assert_eq!(
+        place(&asks(json!({"cpu": "501m", "memory": "2Gi"})), &there()).unwrap_err().message,
+        "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory."
+    );
+    let full = [Candidate { used: Amounts { cpu: 9000, memory: 0 }, ..candidate(&small, 1, 0) }];
+    assert_eq!(place(&waiting(&json!({})), &full), Ok("node1"), "what asks for nothing gets along");
 }
 
 #[test]
