@@ -30,6 +30,8 @@ pub(super) fn validate(object: &Value, causes: &mut Vec<Cause>) {
     non_negative(spec, "minReadySeconds", "spec", causes);
     let Some(selector) = spec.get("selector") else {
         causes.push(Cause::required("spec.selector", ""));
+        // A selector that is not there selects nothing, these labels neither.
+        causes.push(unmatched(&template_labels(spec)));
         template(spec, causes);
         return;
     };
@@ -38,14 +40,20 @@ pub(super) fn validate(object: &Value, causes: &mut Vec<Cause>) {
     if is_empty(selector) {
         causes.push(Cause::invalid("spec.selector", selector, "empty selector is invalid for deployment"));
     } else if causes.len() == before {
-        let labels =
-            spec.pointer("/template/metadata/labels").cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        let labels = template_labels(spec);
         if !matches(selector, &labels) {
-            let detail = "`selector` does not match template `labels`";
-            causes.push(Cause::invalid("spec.template.metadata.labels", &labels, detail));
+            causes.push(unmatched(&labels));
         }
     }
     template(spec, causes);
+}
+
+fn template_labels(spec: &Value) -> Value {
+    spec.pointer("/template/metadata/labels").cloned().unwrap_or_else(|| Value::Object(Map::new()))
+}
+
+fn unmatched(labels: &Value) -> Cause {
+    Cause::invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
 }
 
 fn template(spec: &Value, causes: &mut Vec<Cause>) {

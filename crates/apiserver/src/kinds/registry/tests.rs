@@ -75,7 +75,11 @@ fn deployments_are_defaulted_and_checked() {
     }
     let mut none = deployment();
     none["spec"].as_object_mut().unwrap().shift_remove("selector");
-    assert_eq!(refusal(create("Deployment", none)), "spec.selector: Required value");
+    assert_eq!(
+        refusal(create("Deployment", none)),
+        "[spec.selector: Required value, spec.template.metadata.labels: Invalid value: {\"run\":\"web\"}: `selector` does \
+         not match template `labels`]"
+    );
     let both = with(
         deployment(),
         "/spec",
