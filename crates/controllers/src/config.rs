@@ -14,6 +14,8 @@ pub struct Config {
     pub service_cidr: IpNet,
     /// Where pods and nodes reach the API server: the only endpoint of the Service `kubernetes`.
     pub advertise: SocketAddr,
+    /// The address of the Service `kube-dns`, whose endpoints are the nodes; `None` leaves that Service to others.
+    pub cluster_dns: Option<IpAddr>,
 }
 
 /// A [`Config`] that no cluster can be run with.
@@ -86,6 +88,7 @@ mod tests {
             node_prefix_length,
             service_cidr: service_cidr.parse().unwrap(),
             advertise: "10.100.0.254:6443".parse().unwrap(),
+            cluster_dns: None,
         }
     }
 

@@ -15,6 +15,7 @@
 //! sync. The answer to each write goes into the store at once (see `store.rs`), so a plan never works on a state that is older
 //! than the controllers' own last write: a slow watch cannot make a ReplicaSet create too many pods.
 
+mod cluster_dns;
 mod config;
 mod context;
 mod deployments;

@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::recorder::{Writers, recorder};
 use crate::reflector::reflect;
 use crate::{
-    deployments, endpoints, garbage, kubernetes_service, namespaces, node_ranges, orphaned_pods, replicasets,
-    scheduler, service_accounts,
+    cluster_dns, deployments, endpoints, garbage, kubernetes_service, namespaces, node_ranges, orphaned_pods,
+    replicasets, scheduler, service_accounts,
 };
 
 /// Runs every controller until `shutdown` completes.
@@ -43,9 +43,10 @@ pub async fn run(
 /// Fills every store, then runs all controllers. Ends only by a defect; dropping it ends every task.
 async fn work(context: &Arc<Context>, writers: Writers) -> Result<(), Error> {
     // Controllers listen to the stores before anything is in them, so that they miss nothing.
-    let controllers: [BoxFuture<'static, ()>; 11] = [
+    let controllers: [BoxFuture<'static, ()>; 12] = [
         node_ranges::run(context.clone()).boxed(),
         kubernetes_service::run(context.clone()).boxed(),
+        cluster_dns::run(context.clone()).boxed(),
         service_accounts::run(context.clone()).boxed(),
         endpoints::run_slices(context.clone()).boxed(),
         endpoints::run_legacy(context.clone()).boxed(),

@@ -1,11 +1,13 @@
-//! `portolan agent`: what runs on each node: pods, pod network and service proxy.
+//! `portolan agent`: what runs on each node: pods, pod network, service proxy and names.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ::dns::{Name, PodNames, ResolverConfig, ZoneConfig};
 use ::lab::cluster::{self, LabName, LabPaths, LabSpec, NodeSpec, ProxyMode, StateRoot};
 use ::lab::pods;
+use ::lab::topology::plan::OUTSIDE_ADDRESS;
 use anyhow::{Context, Result};
 use clap::Args;
 use ipnet::IpNet;
@@ -17,7 +19,15 @@ use proxy::nftables::NftablesProxy;
 use runtime::ProxyStatus;
 use tokio::sync::watch;
 
+use crate::dns;
 use crate::process::{self, until_stopped};
+
+/// The cluster's DNS domain.
+const DOMAIN: &str = "cluster.local";
+/// Where names are answered.
+const DNS_PORT: u16 = 53;
+/// Where the name server's status is served: CoreDNS's port for metrics.
+const STATUS_PORT: u16 = 9153;
 
 /// `portolan agent`.
 #[derive(Args)]
@@ -44,8 +54,9 @@ pub fn run(arguments: &Arguments, state: &StateRoot) -> Result<ExitCode> {
         let client = cluster::client(&paths.node(&node.name).kubeconfig()).await?;
         kernel::process::announce_ready()?;
         let pods = pods::run(config, client.clone(), until_stopped(stopped.clone()));
-        let proxy = run_proxy(&spec, &node, client, stopped);
-        tokio::try_join!(pods, proxy)?;
+        let proxy = run_proxy(&spec, &node, client.clone(), stopped.clone());
+        let names = dns::serve(names_config(&spec, &node)?, client, stopped);
+        tokio::try_join!(pods, proxy, names)?;
         Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
@@ -66,11 +77,31 @@ fn pods_config(
         lab: spec.name.to_string(),
         non_masquerade: spec.non_masquerade(),
         dns_server: IpAddr::V4(spec.cluster_dns()),
-        dns_domain: "cluster.local".to_owned(),
+        dns_domain: DOMAIN.to_owned(),
         withdrawal_delay: pods::Config::WITHDRAWAL_DELAY,
         kubelet_port: pods::Config::KUBELET_PORT,
         server: cluster::node_server_files(paths, &node.name),
         labels: std::collections::BTreeMap::new(),
+    })
+}
+
+/// The node answers the cluster's names at its own address; others it has from the machine outside, which stands
+/// for the rest of the world: a lab has no way to it.
+fn names_config(spec: &LabSpec, node: &NodeSpec) -> Result<dns::Config> {
+    Ok(dns::Config {
+        zone: ZoneConfig {
+            zone: Name::parse(DOMAIN)?,
+            ttl: ZoneConfig::TTL,
+            pods: PodNames::Insecure,
+            own_addresses: vec![IpNet::V4(spec.service_cidr), IpNet::V4(spec.pod_cidr)],
+            name_servers: vec![IpAddr::V4(spec.cluster_dns())],
+        },
+        resolver: ResolverConfig {
+            upstreams: vec![SocketAddr::new(IpAddr::V4(OUTSIDE_ADDRESS), DNS_PORT)],
+            cache: ResolverConfig::CACHE,
+        },
+        listen: vec![SocketAddr::new(IpAddr::V4(node.address), DNS_PORT)],
+        status: Some(SocketAddr::new(IpAddr::V4(node.address), STATUS_PORT)),
     })
 }
 

@@ -67,6 +67,7 @@ async fn serve(
         node_prefix_length: spec.network().node_prefix_length(),
         service_cidr: IpNet::V4(spec.service_cidr),
         advertise: SocketAddr::new(IpAddr::V4(spec.control_plane), API_PORT),
+        cluster_dns: Some(IpAddr::V4(spec.cluster_dns())),
     };
     let controllers = controllers::run(client.clone(), config, until_stopped(stopped.clone()));
     let routes = cluster::keep_routes(client, spec.name.clone(), until_stopped(stopped));

@@ -7,11 +7,13 @@
 
 mod agent;
 mod control_plane;
+mod dns;
 mod image;
 mod lab;
 mod output;
 mod pause;
 mod process;
+mod status_page;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +44,8 @@ enum Command {
     Agent(agent::Arguments),
     /// Run the API server and the controllers of a lab (started by `lab up`).
     ControlPlane(control_plane::Arguments),
+    /// Answer the names of a cluster.
+    Dns(dns::Arguments),
     /// Hold a pod's namespaces open (started by the agent).
     #[command(hide = true)]
     Pause(pause::Arguments),
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Image(command) => image::run(command, &state),
         Command::Agent(arguments) => agent::run(&arguments, &state),
         Command::ControlPlane(arguments) => control_plane::run(&arguments, &state),
+        Command::Dns(arguments) => dns::run(arguments),
         Command::Pause(arguments) => pause::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -6,11 +6,14 @@
 //! API ─list, watch─► wire (JSON, only the fields we read) ─parse─► model::Index ─► Dataplane::sync
 //! ```
 //!
+//! Names come the same way: [`run_names`] keeps a [`dns::SharedZone`] up to date.
+//!
 //! Nothing is committed before every kind was listed in full, and losing the API server takes nothing
 //! away: what is known stays until a new listing is complete.
 
 mod client;
 mod error;
+mod names_loop;
 mod proxy_loop;
 mod status;
 mod watch;
@@ -18,5 +21,6 @@ mod wire;
 
 pub use client::client;
 pub use error::RuntimeError;
+pub use names_loop::{NamesStatus, run_names};
 pub use proxy_loop::run_proxy;
 pub use status::ProxyStatus;

@@ -80,7 +80,7 @@ async fn forward<K: Wire>(
 /// They are short again once no attempt has failed for a while. An item of the stream without an error is
 /// no sign of that, since every attempt begins with one.
 #[derive(Debug, Default)]
-struct Pauses {
+pub(crate) struct Pauses {
     last: Option<(Instant, Duration)>,
 }
 

@@ -6,3 +6,4 @@ mod plan;
 mod requests;
 
 pub(crate) use driver::run;
+pub(crate) use plan::is_ready;

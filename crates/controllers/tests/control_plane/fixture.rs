@@ -123,6 +123,7 @@ impl Cluster {
             node_prefix_length: 24,
             service_cidr: "10.96.0.0/12".parse().unwrap(),
             advertise: "10.100.0.254:6443".parse().unwrap(),
+            cluster_dns: None,
         };
         self.controllers = Some(Running::start(|stopped| async move {
             let stopped = async move { _ = stopped.await };

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -7,7 +8,7 @@ use model::{
 };
 use serde::Deserialize;
 
-use super::{Skipped, Wire, label, or_default, resource, slim_metadata};
+use super::{Named, Skipped, Wire, label, or_default, resource, slim_metadata};
 
 /// Names the Service that a slice belongs to (well-known label).
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -32,6 +33,7 @@ struct Endpoint {
     addresses: Vec<String>,
     #[serde(default, deserialize_with = "or_default")]
     conditions: Conditions,
+    hostname: Option<String>,
     node_name: Option<String>,
     zone: Option<String>,
 }
@@ -104,6 +106,39 @@ impl Wire for EndpointSlice {
             ports,
             endpoints,
         })))
+    }
+}
+
+impl Named for EndpointSlice {
+    const KIND: dns::Kind = dns::Kind::Slice;
+
+    fn named_key(&self) -> Option<dns::ObjectKey> {
+        self.key().map(dns::ObjectKey::Slice)
+    }
+
+    /// What the proxy reads, with the names of endpoints, which it does not keep.
+    fn named(&self) -> Parsed<Option<dns::Object>> {
+        let Parsed { value, errors } = self.parse();
+        let Some(Object::EndpointSlice(slice)) = value else {
+            return Parsed { value: None, errors };
+        };
+        let named = self.endpoints.iter().filter_map(|endpoint| {
+            let hostname = endpoint.hostname.as_deref().filter(|hostname| !hostname.is_empty())?;
+            Some((endpoint.addresses.first()?.parse::<IpAddr>().ok()?, hostname))
+        });
+        let hostnames: BTreeMap<IpAddr, &str> = named.collect();
+        let endpoints = slice.endpoints.iter().map(|endpoint| dns::Endpoint {
+            address: endpoint.address,
+            hostname: hostnames.get(&endpoint.address).map(|hostname| (*hostname).into()),
+            ready: endpoint.ready,
+        });
+        let slice = dns::Slice {
+            endpoints: endpoints.collect(),
+            key: slice.key,
+            service: slice.service,
+            ports: slice.ports,
+        };
+        Parsed { value: Some(dns::Object::Slice(slice)), errors }
     }
 }
 

@@ -6,7 +6,9 @@
 //! it the list it came in.
 
 mod endpoint_slice;
+mod namespace;
 mod node;
+mod pod;
 mod service;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use endpoint_slice::EndpointSlice;
+pub(crate) use namespace::Namespace;
 pub(crate) use node::Node;
+pub(crate) use pod::Pod;
 pub(crate) use service::Service;
 
 /// An object of the API that becomes one of the model.
@@ -34,6 +38,20 @@ pub(crate) trait Wire:
 
     /// Reads the object. `None` when nothing in it concerns us.
     fn parse(&self) -> Parsed<Option<Object>>;
+}
+
+/// An object of the API that names come from.
+pub(crate) trait Named:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+    /// The kind it becomes.
+    const KIND: dns::Kind;
+
+    /// What the object is known by; `None` for one without a name.
+    fn named_key(&self) -> Option<dns::ObjectKey>;
+
+    /// Reads the object. `None` when no name comes from it.
+    fn named(&self) -> Parsed<Option<dns::Object>>;
 }
 
 /// Gathers what had to be skipped.

@@ -9,7 +9,7 @@ use model::{
 };
 use serde::Deserialize;
 
-use super::{Skipped, Wire, label, or_default, resource, slim_metadata};
+use super::{Named, Skipped, Wire, label, or_default, resource, slim_metadata};
 
 /// Hands a Service to a proxy of that name (well-known label).
 const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -92,6 +92,23 @@ impl Wire for Service {
             proxy_name: label(&self.metadata, PROXY_NAME).map(Into::into),
         };
         skipped.finish(Some(Object::Service(service)))
+    }
+}
+
+impl Named for Service {
+    const KIND: dns::Kind = dns::Kind::Service;
+
+    fn named_key(&self) -> Option<dns::ObjectKey> {
+        self.key().map(dns::ObjectKey::Service)
+    }
+
+    fn named(&self) -> Parsed<Option<dns::Object>> {
+        let Parsed { value, errors } = self.parse();
+        let service = value.and_then(|object| match object {
+            Object::Service(service) => Some(dns::Object::Service(service)),
+            Object::EndpointSlice(_) | Object::Node(_) => None,
+        });
+        Parsed { value: service, errors }
     }
 }
 
