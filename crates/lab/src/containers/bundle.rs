@@ -15,7 +15,7 @@ use oci_spec::{
     },
 };
 
-use super::{Capabilities, ContainerError, ContainerSpec, Privileges, user::Identity};
+use super::{Capabilities, ContainerError, ContainerSpec, Privileges, Terminal, user::Identity};
 use crate::images::ImageConfig;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -78,10 +78,10 @@ fn build(
         .ambient(HashSet::new())
         .build()?;
     let process = ProcessBuilder::default()
-        .terminal(false)
+        .terminal(spec.terminal == Terminal::Pty)
         .user(user)
         .args(args)
-        .env(environment(image, identity, &spec.env))
+        .env(environment(image, identity, &spec.env, spec.terminal))
         .cwd(working_dir(spec))
         .capabilities(sets)
         .no_new_privileges(spec.privileges == Privileges::NeverMore)
@@ -150,8 +150,13 @@ fn command(spec: &ContainerSpec) -> Result<Vec<String>, ContainerError> {
     if words.is_empty() { Err(ContainerError::NoCommand) } else { Ok(words) }
 }
 
-/// The image's variables, then the pod's over them; `PATH` and `HOME` when neither has them.
-fn environment(image: &ImageConfig, identity: &Identity, of_pod: &[(String, String)]) -> Vec<String> {
+/// The image's variables, then the pod's over them; `PATH`, `HOME` and a terminal's `TERM` when neither has them.
+fn environment(
+    image: &ImageConfig,
+    identity: &Identity,
+    of_pod: &[(String, String)],
+    terminal: Terminal,
+) -> Vec<String> {
     let split = |entry: &String| {
         let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
         (name.to_owned(), value.to_owned())
@@ -159,6 +164,9 @@ fn environment(image: &ImageConfig, identity: &Identity, of_pod: &[(String, Stri
     let mut variables: Vec<(String, String)> = vec![("PATH".into(), DEFAULT_PATH.into())];
     if let Some(home) = &identity.home {
         variables.push(("HOME".into(), home.clone()));
+    }
+    if terminal == Terminal::Pty {
+        variables.push(("TERM".into(), "xterm".into()));
     }
     for (name, value) in image.env.iter().map(split).chain(of_pod.iter().cloned()) {
         match variables.iter_mut().find(|(known, _)| *known == name) {
@@ -322,6 +330,11 @@ mod tests {
         let image = ImageConfig { env: vec!["PATH=/image".into(), "A=1".into()], ..ImageConfig::default() };
         let pod = [("A".to_owned(), "2".to_owned()), ("B".to_owned(), "3=4".to_owned())];
         let home = Identity { home: Some("/root".into()), ..Identity::default() };
-        assert_eq!(environment(&image, &home, &pod), ["PATH=/image", "HOME=/root", "A=2", "B=3=4"]);
+        assert_eq!(
+            environment(&image, &home, &pod, Terminal::None),
+            ["PATH=/image", "HOME=/root", "A=2", "B=3=4"]
+        );
+        let on_terminal = environment(&image, &Identity::default(), &[], Terminal::Pty);
+        assert_eq!(on_terminal, ["PATH=/image", "TERM=xterm", "A=1"]);
     }
 }

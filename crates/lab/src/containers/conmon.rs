@@ -1,10 +1,6 @@
 //! Starting conmon, which starts runc and stays as the container's parent.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use serde::Deserialize;
 use tokio::{
@@ -12,7 +8,7 @@ use tokio::{
     process::Command,
 };
 
-use super::{ContainerError, exec, record::Bundle};
+use super::{ContainerError, ContainerSpec, Stdin, Terminal, exec, record::Bundle};
 
 /// conmon and runc together take some 40 ms; a machine that needs longer than this is stuck.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -33,6 +29,20 @@ pub(super) struct Conmon {
     pub group: PathBuf,
 }
 
+/// What the main process reads and on what it runs, in conmon's words.
+fn streams(spec: &ContainerSpec) -> Vec<&'static str> {
+    let stdin: &[&str] = match spec.stdin {
+        Stdin::Null => &[],
+        Stdin::UntilDetached => &["--stdin"],
+        Stdin::Open => &["--stdin", "--leave-stdin-open"],
+    };
+    let terminal: &[&str] = match spec.terminal {
+        Terminal::None => &[],
+        Terminal::Pty => &["--terminal"],
+    };
+    [stdin, terminal].concat()
+}
+
 /// The line that conmon writes when runc is done.
 #[derive(Deserialize)]
 struct Report {
@@ -44,12 +54,12 @@ struct Report {
 impl Conmon {
     /// Has the container made, its main process waiting to be let go.
     ///
-    /// conmon leaves our session and outlives us; it writes the log to `log_path` in CRI format.
-    pub(super) async fn create(&self, bundle: &Bundle, log_path: &Path) -> Result<(), ContainerError> {
+    /// conmon leaves our session and outlives us; it writes the log in CRI format.
+    pub(super) async fn create(&self, bundle: &Bundle, spec: &ContainerSpec) -> Result<(), ContainerError> {
         let mut root = std::ffi::OsString::from("--root=");
         root.push(&self.runc_root);
         let mut log = std::ffi::OsString::from("k8s-file:");
-        log.push(log_path);
+        log.push(&spec.log_path);
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", WRAPPER])
@@ -72,6 +82,7 @@ impl Conmon {
             .arg(log)
             // Its control socket in the bundle, not in /var/run; no sync of the log to the disk at the end.
             .args(["--full-attach", "--no-sync-log", "--log-level", "error"])
+            .args(streams(spec))
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("_OCI_SYNCPIPE", "3")

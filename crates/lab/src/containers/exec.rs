@@ -1,24 +1,12 @@
 //! Commands inside a running container, for probes and the like.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{path::Path, process::Stdio, time::Duration};
 
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::Command,
-};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
     ContainerError,
-    process::{self, Process},
+    command::{CommandFiles, Terminal},
     record::Bundle,
 };
 
@@ -52,20 +40,12 @@ pub(super) async fn run(
     bundle: &Bundle,
     request: &ExecRequest,
 ) -> Result<ExecOutput, ContainerError> {
-    let session = Session::prepare(bundle, &request.command)?;
-    let mut child = Command::new(runc)
-        .arg("--root")
-        .arg(runc_root)
-        .arg("exec")
-        .arg("--process")
-        .arg(&session.process)
-        .arg("--pid-file")
-        .arg(&session.pid)
-        .arg(bundle.id.as_str())
+    let files = CommandFiles::prepare(bundle, &request.command, Terminal::None)?;
+    let mut child = files
+        .command(runc, runc_root)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .map_err(|source| ContainerError::io("run", runc, source))?;
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
@@ -77,55 +57,10 @@ pub(super) async fn run(
         .map_err(|_| ContainerError::Timeout { after: request.timeout })?;
     let status = status.map_err(|source| ContainerError::io("wait for", runc, source))?;
     // runc says 255 both for its own failures and for the command's; only a command that ran has a pid file.
-    if !session.pid.exists() {
+    if !files.has_begun() {
         return Err(ContainerError::Runtime { message: own_words(&stderr) });
     }
     Ok(ExecOutput { stdout, stderr, exit_code: status.code().unwrap_or(255) })
-}
-
-/// The files of one command. Dropping it kills the command if it still runs, for instance when time was over.
-struct Session {
-    process: PathBuf,
-    pid: PathBuf,
-    container: String,
-}
-
-impl Session {
-    fn prepare(bundle: &Bundle, command: &[String]) -> Result<Self, ContainerError> {
-        if command.is_empty() {
-            return Err(ContainerError::NoCommand);
-        }
-        let config = bundle.file("config.json");
-        let text = fs::read(&config).map_err(|source| ContainerError::io("read", &config, source))?;
-        let mut config_value: serde_json::Value =
-            serde_json::from_slice(&text).map_err(|source| ContainerError::io("decode", &config, source))?;
-        let mut process = config_value["process"].take();
-        process["args"] = command.into();
-        let name = format!("exec-{}", uuid::Uuid::new_v4().simple());
-        let session = Self {
-            process: bundle.file(&format!("{name}.json")),
-            pid: bundle.file(&format!("{name}.pid")),
-            container: bundle.id.to_string(),
-        };
-        fs::write(&session.process, process.to_string())
-            .map_err(|source| ContainerError::io("write", &session.process, source))?;
-        Ok(session)
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let still_runs = Process::from_file(&self.pid, |pid| process::is_in_container(pid, &self.container));
-        if let Some(command) = still_runs {
-            // runc makes each command the leader of a session, hence of a process group.
-            if let Ok(group) = i32::try_from(command.pid) {
-                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-            }
-            let _ = command.signal(Signal::SIGKILL);
-        }
-        let _ = fs::remove_file(&self.process);
-        let _ = fs::remove_file(&self.pid);
-    }
 }
 
 async fn read_start(mut from: impl AsyncRead + Unpin) -> Vec<u8> {

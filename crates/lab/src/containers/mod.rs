@@ -13,7 +13,9 @@
 
 pub mod cgroup;
 
+mod attach;
 mod bundle;
+mod command;
 mod conmon;
 mod error;
 mod exec;
@@ -21,14 +23,17 @@ mod overlay;
 mod process;
 mod record;
 mod runtime;
+mod session;
 mod spec;
 mod user;
 
+pub use command::Terminal;
 pub use error::ContainerError;
 pub use exec::{ExecOutput, ExecRequest};
 pub use overlay::unmount_below;
 pub use runtime::{Runtime, RuntimeConfig};
+pub use session::{SessionClient, SessionEnd, SessionInput, SessionOutput, SessionRequest, TerminalSize};
 pub use spec::{
     Capabilities, ContainerExit, ContainerId, ContainerSpec, ContainerState, ContainerStatus, ExitCause,
-    JoinedNamespaces, Limits, Mount, Privileges, RunAs,
+    JoinedNamespaces, Limits, Mount, Privileges, RunAs, Stdin,
 };

@@ -33,6 +33,13 @@ impl Process {
         (is_it(pid) && !held.has_ended()).then_some(held)
     }
 
+    /// The process of that number now. Sure to be the one meant only for a child that has not been waited for.
+    pub(super) fn of_number(pid: u32) -> Option<Self> {
+        let number = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
+        let descriptor = rustix::process::pidfd_open(number, PidfdFlags::empty()).ok()?;
+        Some(Self { descriptor, pid })
+    }
+
     /// Sends a signal. A process that has ended is no error.
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
         let signal = rustix::process::Signal::from_named_raw(signal as i32)
@@ -72,6 +79,21 @@ impl Process {
 pub(super) fn is_in_container(pid: u32, id: &str) -> bool {
     let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return false };
     text.lines().any(|line| line.rsplit('/').next() == Some(id))
+}
+
+/// The container's processes in the session that this process leads, itself included, each held.
+pub(super) fn session_members(leader: &Process, id: &str) -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let members = pids.filter(|pid| session_of(*pid) == Some(leader.pid)).filter_map(Process::of_number);
+    // Asked again now that they are held: a number may have changed hands in between.
+    members.filter(|held| session_of(held.pid) == Some(leader.pid) && is_in_container(held.pid, id)).collect()
+}
+
+/// The session of a process: the sixth word of its `stat`, counted behind the name, which may hold anything.
+fn session_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(3)?.parse().ok()
 }
 
 /// True when the process was called with this word among its arguments.

@@ -14,12 +14,13 @@ use tokio::process::Command;
 
 use super::{
     ContainerError, ContainerExit, ContainerId, ContainerSpec, ContainerStatus, ExecOutput, ExecRequest,
-    bundle,
+    SessionClient, SessionEnd, SessionRequest, attach, bundle,
     cgroup::LabCgroup,
+    command,
     conmon::Conmon,
     exec, overlay,
     record::{Bundle, Record},
-    user,
+    session, user,
 };
 use crate::images::Store;
 
@@ -89,7 +90,7 @@ impl Runtime {
         bundle.create(&Record { created_at: Timestamp::now(), labels: spec.labels.clone() })?;
         let created = async {
             self.prepare(&bundle, spec).await?;
-            self.conmon.create(&bundle, &spec.log_path).await
+            self.conmon.create(&bundle, spec).await
         };
         if let Err(error) = created.await {
             if let Err(left) = self.delete(&spec.id).await {
@@ -180,11 +181,49 @@ impl Runtime {
     /// [`ContainerError::NotFound`], [`ContainerError::NotRunning`], [`ContainerError::Timeout`];
     /// [`ContainerError::Runtime`] with runc's words when the command could not be started at all.
     pub async fn exec(&self, id: &ContainerId, request: &ExecRequest) -> Result<ExecOutput, ContainerError> {
-        let bundle = self.existing(id)?;
-        if bundle.started_at().is_none() || bundle.main_process().is_none() {
-            return Err(ContainerError::NotRunning { id: id.clone() });
-        }
+        let bundle = self.running(id)?;
         exec::run(&self.conmon.runc, &self.conmon.runc_root, &bundle, request).await
+    }
+
+    /// Runs a command inside a running container for a client that talks to it. Dropping the future kills the command.
+    ///
+    /// # Errors
+    /// [`ContainerError::NotFound`], [`ContainerError::NotRunning`];
+    /// [`ContainerError::Runtime`] with runc's words when the command could not be started at all.
+    pub async fn open_session(
+        &self,
+        id: &ContainerId,
+        request: &SessionRequest,
+        client: SessionClient,
+    ) -> Result<SessionEnd, ContainerError> {
+        let bundle = self.running(id)?;
+        session::run(&self.conmon.runc, &self.conmon.runc_root, &bundle, request, client).await
+    }
+
+    /// Connects a client with the main process of a running container; with `stdin`, what it sends goes there. Returns
+    /// when either has gone.
+    ///
+    /// # Errors
+    /// [`ContainerError::NotFound`], [`ContainerError::NotRunning`]; [`ContainerError::Io`] when conmon cannot be
+    /// reached.
+    pub async fn attach(
+        &self,
+        id: &ContainerId,
+        stdin: bool,
+        client: SessionClient,
+    ) -> Result<(), ContainerError> {
+        attach::run(&self.running(id)?, stdin, client).await
+    }
+
+    /// Ends every command that an earlier process of ours left running in the node's containers.
+    ///
+    /// # Errors
+    /// [`ContainerError::Io`] when the directory cannot be read.
+    pub async fn end_sessions(&self) -> Result<(), ContainerError> {
+        for status in self.list().await? {
+            command::end_left_over(&self.bundle(&status.id));
+        }
+        Ok(())
     }
 
     /// Ends a container if it runs, and removes all of it but its log. One that does not exist is no error.
@@ -289,6 +328,15 @@ impl Runtime {
 
     fn bundle(&self, id: &ContainerId) -> Bundle {
         Bundle { id: id.clone(), directory: self.bundles.join(id.as_str()) }
+    }
+
+    /// The container, if it has been let go and has not ended.
+    fn running(&self, id: &ContainerId) -> Result<Bundle, ContainerError> {
+        let bundle = self.existing(id)?;
+        if bundle.started_at().is_none() || bundle.main_process().is_none() {
+            return Err(ContainerError::NotRunning { id: id.clone() });
+        }
+        Ok(bundle)
     }
 
     fn existing(&self, id: &ContainerId) -> Result<Bundle, ContainerError> {

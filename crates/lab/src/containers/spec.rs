@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ContainerError;
+use super::{ContainerError, Terminal};
 use crate::images::Image;
 
 /// Name of one container on its node: 1 to 64 characters of `a-z`, `0-9` and `-`, not starting with `-`.
@@ -93,6 +93,10 @@ pub struct ContainerSpec {
     pub namespaces: JoinedNamespaces,
     /// Capabilities beyond or below the default set.
     pub capabilities: Capabilities,
+    /// What the main process can read.
+    pub stdin: Stdin,
+    /// What the main process runs on.
+    pub terminal: Terminal,
     /// How far it stands apart from the node.
     pub privileges: Privileges,
     /// What it can use of the machine.
@@ -120,6 +124,8 @@ impl ContainerSpec {
             mounts: Vec::new(),
             namespaces,
             capabilities: Capabilities::default(),
+            stdin: Stdin::default(),
+            terminal: Terminal::default(),
             privileges: Privileges::default(),
             limits: Limits::default(),
             read_only_root: false,
@@ -165,6 +171,18 @@ pub struct Limits {
     pub cpu_milli: Option<u64>,
     /// Bytes of memory; the kernel kills what goes beyond.
     pub memory: Option<i64>,
+}
+
+/// Standard input of a container's main process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stdin {
+    /// Nothing to read.
+    #[default]
+    Null,
+    /// What attached clients send, until the first of them has gone (Kubernetes' `stdin` with `stdinOnce`).
+    UntilDetached,
+    /// What attached clients send, for as long as the container runs (Kubernetes' `stdin`).
+    Open,
 }
 
 /// A file or directory of the node shown inside the container (a recursive bind mount).

@@ -13,6 +13,7 @@ pub use self::volume::{DownwardContent, DownwardFile, HostPathKind, Item, Part, 
 use super::environment::{EnvironmentFrom, Source, Variable};
 use super::objects::ObjectNames;
 use super::quantity::Amounts;
+use crate::containers::{Stdin, Terminal};
 
 /// Grace period of a pod that names none, as the API server defaults it.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -117,6 +118,10 @@ pub struct ContainerSpec {
     pub environment_from: Vec<EnvironmentFrom>,
     /// In order: later ones may refer to earlier ones.
     pub environment: Vec<Variable>,
+    /// stdin and stdinOnce: what attached clients can send it.
+    pub stdin: Stdin,
+    /// tty.
+    pub terminal: Terminal,
     /// Replaces the image's working directory.
     pub working_dir: Option<String>,
     /// What the container may do.

@@ -52,6 +52,7 @@ impl RuncContainers {
         spec.args = given(request.process.args);
         spec.env = request.process.environment;
         spec.working_dir = request.spec.working_dir;
+        (spec.stdin, spec.terminal) = (request.spec.stdin, request.spec.terminal);
         let security = request.spec.security;
         spec.run_as = RunAs {
             user: security.user,

@@ -10,6 +10,7 @@ use super::{
     ContainerSpec, Handler, MessagePolicy, MountSpec, Probe, PullPolicy, Resources, Security, SubPath,
     TerminationMessage,
 };
+use crate::containers::{Stdin, Terminal};
 use crate::pods::environment::{EnvironmentFrom, FieldPath, ResourceField, Source, Variable};
 use crate::pods::objects::ObjectName;
 use crate::pods::quantity::Amounts;
@@ -64,6 +65,12 @@ pub(super) fn parse(container: &core::Container, pod: &core::PodSpec) -> (Contai
         args: container.args.clone().unwrap_or_default(),
         environment_from: container.env_from.iter().flatten().filter_map(environment_from).collect(),
         environment,
+        stdin: match (container.stdin, container.stdin_once) {
+            (Some(true), Some(true)) => Stdin::UntilDetached,
+            (Some(true), _) => Stdin::Open,
+            _ => Stdin::Null,
+        },
+        terminal: Terminal::from_flag(container.tty == Some(true)),
         working_dir: container.working_dir.clone(),
         security: security(container.security_context.as_ref(), pod.security_context.as_ref()),
         resources: Resources {
