@@ -58,7 +58,7 @@ pub fn api_server(spec: &LabSpec, pki: &Pki) -> Result<Credentials> {
     Ok(pki.api_server(&names)?)
 }
 
-/// What the API server shows to the nodes' agents when it asks them for logs.
+/// What the API server shows to the nodes' agents when it asks them for logs and sessions.
 ///
 /// # Errors
 /// When files cannot be read or written.

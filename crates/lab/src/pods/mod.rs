@@ -86,6 +86,15 @@ pub async fn run(config: Config, client: Client, shutdown: impl Future<Output = 
     let acceptor = tls::server(&config.server)?;
     let records = Records::open(&config.directory)
         .with_context(|| format!("cannot use the state directory {}", config.directory.display()))?;
+    let images = Store::open(&config.image_store)?;
+    let runtime = Arc::new(Runtime::open(RuntimeConfig {
+        directory: config.directory.join("containers"),
+        images: images.clone(),
+        cgroup: LabCgroup::new(&config.lab)?,
+        node: config.node.clone(),
+    })?);
+    // Nobody hears any more what runs for the clients of an agent that was killed.
+    runtime.end_sessions().await?;
     let catalog = Catalog::default();
     let (network_ready, node_ready) = watch::channel(false);
     let (range_known, range) = watch::channel(known_range(&config.directory));
@@ -98,10 +107,15 @@ pub async fn run(config: Config, client: Client, shutdown: impl Future<Output = 
     let recorder = Recorder::start(client.clone(), config.node.clone());
     let link = NodeLink { network_ready: node_ready, pod_range: range_known };
     let node = node::keep(client.clone(), node, link, recorder.clone());
-    let server = kubelet::Server { catalog: catalog.clone(), records: records.clone() };
+    let server = kubelet::Server {
+        catalog: catalog.clone(),
+        records: records.clone(),
+        runtime: Arc::clone(&runtime),
+    };
     let api = kubelet::serve(listener, acceptor, server);
     let api_of_pods = KubePods::new(client.clone(), recorder);
-    let pods = keep_pods(&config, client, api_of_pods, (records, catalog), range, network_ready);
+    let holdings = Holdings { images, runtime, records, catalog };
+    let pods = keep_pods(&config, client, api_of_pods, holdings, range, network_ready);
     tokio::select! {
         () = node => Ok(()),
         () = api => Ok(()),
@@ -110,22 +124,23 @@ pub async fn run(config: Config, client: Client, shutdown: impl Future<Output = 
     }
 }
 
+/// What a node has on its disk.
+struct Holdings {
+    images: Store,
+    runtime: Arc<Runtime>,
+    records: Records,
+    catalog: Catalog,
+}
+
 /// Sets the pod network up, takes up what was there, and follows the node's pods for ever.
 async fn keep_pods(
     config: &Config,
     client: Client,
     api: KubePods,
-    (records, catalog): (Records, Catalog),
+    Holdings { images, runtime, records, catalog }: Holdings,
     mut range: watch::Receiver<Option<Ipv4Net>>,
     network_ready: watch::Sender<bool>,
 ) -> anyhow::Result<()> {
-    let images = Store::open(&config.image_store)?;
-    let runtime = Arc::new(Runtime::open(RuntimeConfig {
-        directory: config.directory.join("containers"),
-        images: images.clone(),
-        cgroup: LabCgroup::new(&config.lab)?,
-        node: config.node.clone(),
-    })?);
     // The sender lives in the task that runs beside this one.
     let found = range.wait_for(Option::is_some).await.map(|range| *range)?;
     let Some(pod_range) = found else { return Ok(()) };

@@ -10,6 +10,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, S
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::config::ServerFiles;
 
@@ -39,6 +40,15 @@ pub fn server(files: &ServerFiles) -> anyhow::Result<TlsAcceptor> {
         .with_single_cert(certificates(&files.certificate)?, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Whether a client's certificate, which TLS has verified, names the group of those who may do everything: nodes and
+/// their like have certificates of the same authority, and no business in containers.
+#[must_use]
+pub fn is_of_masters(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
+    let mut groups = certificate.subject().iter_organization();
+    groups.any(|group| group.as_str().is_ok_and(|group| group == "system:masters"))
 }
 
 /// A client that takes any certificate: a probe asks whether a pod answers, not who it is (as in the kubelet).

@@ -142,7 +142,7 @@ impl LogQuery {
 }
 
 /// Undoes percent encoding; what is none stays.
-fn decode(text: &str) -> String {
+pub(super) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

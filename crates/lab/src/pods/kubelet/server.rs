@@ -1,12 +1,13 @@
-//! HTTPS in front of the logs.
+//! HTTPS in front of the logs and sessions.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -16,6 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::logs::{self, LogError, LogQuery};
+use super::sessions::Sessions;
+use crate::containers::Runtime;
 use crate::pods::catalog::Catalog;
 use crate::pods::record::Records;
 use crate::pods::tls;
@@ -30,8 +33,10 @@ type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 pub struct Server {
     /// Which pod a name means.
     pub catalog: Catalog,
-    /// Where its logs are.
+    /// Where its logs are, and what runs in it.
     pub records: Records,
+    /// Its containers.
+    pub runtime: Arc<Runtime>,
 }
 
 /// Answers for ever.
@@ -57,22 +62,28 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, server: Server) {
         Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
         Err(_) => return debug!("TLS handshake took too long"),
     };
+    let may_enter =
+        stream.get_ref().1.peer_certificates().and_then(<[_]>::first).is_some_and(tls::is_of_masters);
     let service = hyper::service::service_fn(move |request| {
         let server = server.clone();
-        async move { Ok::<_, Infallible>(answer(&server, &request)) }
+        async move { Ok::<_, Infallible>(answer(&server, may_enter, request)) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HANDSHAKE);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         debug!(error, "connection ended");
     }
 }
 
-fn answer(server: &Server, request: &Request<Incoming>) -> Response<Body> {
+fn answer(server: &Server, may_enter: bool, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let path: Vec<_> = path.trim_matches('/').split('/').collect();
+    if let ["exec" | "attach" | "portForward", ..] = path.as_slice() {
+        return session(server, may_enter, &path, request);
+    }
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed");
     }
-    let path: Vec<_> = request.uri().path().trim_matches('/').split('/').collect();
     match path.as_slice() {
         ["healthz"] => text(StatusCode::OK, "ok"),
         ["containerLogs", namespace, pod, container] => {
@@ -93,6 +104,17 @@ fn answer(server: &Server, request: &Request<Incoming>) -> Response<Body> {
             }
         }
         _ => text(StatusCode::NOT_FOUND, "404 page not found"),
+    }
+}
+
+fn session(server: &Server, may_enter: bool, path: &[&str], request: Request<Incoming>) -> Response<Body> {
+    if !may_enter {
+        return text(StatusCode::FORBIDDEN, "sessions with containers are for the API server only");
+    }
+    let Server { catalog, records, runtime } = server.clone();
+    match (Sessions { catalog, records, runtime }).begin(path, request) {
+        Ok(answer) => answer.map(|()| Empty::new().map_err(|never| match never {}).boxed_unsync()),
+        Err(error) => text(error.status(), &error.to_string()),
     }
 }
 
