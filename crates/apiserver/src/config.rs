@@ -13,7 +13,7 @@ pub struct Config {
     pub credentials: Credentials,
     /// The authority (PEM) that signs client certificates, and the serving certificates of the nodes' agents.
     pub authority: String,
-    /// The client certificate that the server shows to the nodes' agents (logs).
+    /// The client certificate that the server shows to the nodes' agents (logs, sessions).
     pub node_client: Credentials,
     /// Ranges that cluster IPs and node ports are taken from.
     pub allocation: AllocationConfig,

@@ -112,8 +112,16 @@ fn subresources(served: &Served) -> Vec<Sub> {
     let mut out = Vec::new();
     match kind.kind {
         "Pod" => {
+            let session: &[&str] = &["create", "get"];
+            out.push(Sub { name: "attach", kind: Some(("", "v1", "PodAttachOptions")), verbs: session });
             out.push(Sub { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] });
+            out.push(Sub { name: "exec", kind: Some(("", "v1", "PodExecOptions")), verbs: session });
             out.push(Sub { name: "log", kind: None, verbs: &["get"] });
+            out.push(Sub {
+                name: "portforward",
+                kind: Some(("", "v1", "PodPortForwardOptions")),
+                verbs: session,
+            });
         }
         "Namespace" => out.push(Sub { name: "finalize", kind: None, verbs: &["update"] }),
         _ => {}

@@ -25,7 +25,7 @@ use crate::pki;
 use crate::status::Status;
 
 /// Longest wait for a node's agent to take a connection and begin its answer.
-const AGENT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const AGENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The agents' port when a node does not name one.
 const AGENT_PORT: u16 = 10250;
 /// Most of an agent's error that is read.
@@ -56,18 +56,27 @@ impl NodeAgents {
 
     /// Sends a GET; the connection ends with the answer's body.
     async fn get(&self, agent: SocketAddr, path: &str) -> Result<Response<Incoming>, BoxError> {
+        let request = Request::get(path).header(header::CONNECTION, "close").body(Empty::<Bytes>::new())?;
+        self.send(agent, request).await
+    }
+
+    /// Sends a request on a connection of its own, which ends with the answer's body, or goes on as what the answer
+    /// switches over to.
+    pub(super) async fn send(
+        &self,
+        agent: SocketAddr,
+        mut request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, BoxError> {
         let stream = TcpStream::connect(agent).await?;
+        stream.set_nodelay(true)?;
         let stream = self.connector.connect(ServerName::IpAddress(agent.ip().into()), stream).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%agent, %error, "the connection to a node's agent broke");
             }
         });
-        let request = Request::get(path)
-            .header(header::HOST, agent.to_string())
-            .header(header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())?;
+        request.headers_mut().insert(header::HOST, HeaderValue::try_from(agent.to_string())?);
         Ok(sender.send_request(request).await?)
     }
 }
@@ -76,11 +85,7 @@ impl Api {
     pub(super) async fn log(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
         let pod = parsed(&self.stored(target)?)?;
         let container = container_of(&pod, &target.name, call.query.text("container"))?;
-        let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
-        if node.is_empty() {
-            return Err(Status::bad_request(format!("pod {} does not have a host assigned", target.name)));
-        }
-        let agent = self.agent_of(node)?;
+        let agent = self.agent_of_pod(&pod, &target.name)?;
         let mut path = format!("/containerLogs/{}/{}/{container}", target.namespace, target.name);
         let mut separator = '?';
         for name in HANDED_ON {
@@ -101,6 +106,14 @@ impl Api {
         hand_through(answer).await
     }
 
+    /// Where the agent of the pod's node listens.
+    pub(super) fn agent_of_pod(&self, pod: &Value, name: &str) -> Result<SocketAddr, Status> {
+        match pod.pointer("/spec/nodeName").and_then(Value::as_str) {
+            Some(node) if !node.is_empty() => self.agent_of(node),
+            _ => Err(Status::bad_request(format!("pod {name} does not have a host assigned"))),
+        }
+    }
+
     fn agent_of(&self, name: &str) -> Result<SocketAddr, Status> {
         let found = self.store.get(&Key::new("nodes", "", name)).map_err(Status::internal)?;
         let node = parsed(&found.ok_or_else(|| Status::not_found("", "nodes", name))?)?;
@@ -118,7 +131,7 @@ impl Api {
 }
 
 /// The container asked for, or the only one there is.
-fn container_of(pod: &Value, name: &str, wanted: &str) -> Result<String, Status> {
+pub(super) fn container_of(pod: &Value, name: &str, wanted: &str) -> Result<String, Status> {
     let names = |field: &str| -> Vec<String> {
         let list = pod.pointer(field).and_then(Value::as_array).into_iter().flatten();
         list.filter_map(|container| container["name"].as_str()).map(str::to_owned).collect()
@@ -150,18 +163,26 @@ async fn hand_through(answer: Response<Incoming>) -> Result<Answer, Status> {
         out.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         return Ok(out);
     }
-    let body =
-        Limited::new(answer.into_body(), ERROR_LIMIT).collect().await.map_err(Status::internal)?.to_bytes();
+    Err(refusal(answer).await)
+}
+
+/// An agent's refusal, in its own words.
+pub(super) async fn refusal(answer: Response<Incoming>) -> Status {
+    let code = answer.status();
+    let body = match Limited::new(answer.into_body(), ERROR_LIMIT).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return Status::internal(error),
+    };
     let text = String::from_utf8_lossy(&body).trim().to_owned();
-    Err(match code {
+    match code {
         StatusCode::BAD_REQUEST => Status::bad_request(text),
         StatusCode::NOT_FOUND => Status { message: text, ..Status::unknown_path() },
         _ => Status::internal(text),
-    })
+    }
 }
 
 /// A value as part of a query.
-fn encoded(value: &str) -> String {
+pub(super) fn encoded(value: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     value
         .bytes()

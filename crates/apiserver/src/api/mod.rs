@@ -12,6 +12,7 @@ mod parts;
 mod patch;
 mod read;
 mod render;
+mod sessions;
 mod target;
 mod watch;
 mod write;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch as signal;
@@ -54,6 +56,8 @@ struct Call {
     headers: HeaderMap,
     query: Query,
     body: Bytes,
+    /// The connection, for what it is switched over to.
+    upgrade: OnUpgrade,
 }
 
 impl Api {
@@ -104,8 +108,9 @@ impl Api {
     async fn answer(
         self: &Arc<Self>,
         identity: Option<Identity>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Answer, Status> {
+        let upgrade = hyper::upgrade::on(&mut request);
         let (head, body) = request.into_parts();
         let route = Route::parse(head.uri.path());
         if let Some(answer) = public(route.as_ref(), &head.method)? {
@@ -125,7 +130,7 @@ impl Api {
         let work = async move {
             let body =
                 tokio::time::timeout(REQUEST_TIMEOUT, read_body(body)).await.map_err(|_| too_slow())??;
-            let call = Call { method: head.method, headers: head.headers, query, body };
+            let call = Call { method: head.method, headers: head.headers, query, body, upgrade };
             match route {
                 Route::Objects(target) => api.objects(target, call).await,
                 other => documents(&other, &call),
@@ -149,6 +154,9 @@ impl Api {
         match (target.part, &call.method, named) {
             (Part::Refused(what), ..) => {
                 Err(Status::not_served(format!("{what} not supported by this server")))
+            }
+            (Part::Session(session), &Method::GET | &Method::POST, true) => {
+                self.session(session, &target, &call).await
             }
             (Part::Log, &Method::GET, true) => self.log(&target, &call).await,
             (Part::Scale, &Method::GET, true) => self.read_scale(&target),

@@ -57,18 +57,26 @@ pub(crate) enum Part {
     Binding,
     /// `/finalize` of a namespace.
     Finalize,
+    /// `/exec`, `/attach` and `/portforward` of a pod.
+    Session(Session),
     /// A subresource that Kubernetes has and this server does not; the text says what it is for.
     Refused(&'static str),
 }
 
 /// Subresources of pods that are refused by name: who asks for one learns that it is missing, not that the path is wrong.
 /// `eviction` and `ephemeralcontainers` are not among them: kubectl knows clusters without these by the answer 404.
-const REFUSED: [(&str, &str); 4] = [
-    ("exec", "running commands in containers (exec) is"),
-    ("attach", "attaching to containers is"),
-    ("portforward", "forwarding ports to pods is"),
-    ("proxy", "the proxy to pods is"),
-];
+const REFUSED: [(&str, &str); 1] = [("proxy", "the proxy to pods is")];
+
+/// What somebody does with a running pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// Runs a command in a container.
+    Exec,
+    /// Talks to a container's main process.
+    Attach,
+    /// Connects to the pod's ports.
+    PortForward,
+}
 
 impl Route {
     /// Reads a path; `None` when there is nothing.
@@ -152,6 +160,9 @@ fn part_of(served: &Served, segment: &str) -> Option<Part> {
         ("scale", Part::Scale, kind.scale.is_some()),
         ("log", Part::Log, kind.kind == "Pod"),
         ("binding", Part::Binding, kind.kind == "Pod"),
+        ("exec", Part::Session(Session::Exec), kind.kind == "Pod"),
+        ("attach", Part::Session(Session::Attach), kind.kind == "Pod"),
+        ("portforward", Part::Session(Session::PortForward), kind.kind == "Pod"),
         ("finalize", Part::Finalize, kind.kind == "Namespace"),
     ];
     let served = parts.into_iter().find(|(name, _, has)| *name == segment && *has).map(|(_, part, _)| part);
@@ -216,7 +227,9 @@ mod tests {
         assert_eq!(target("/api/v1/namespaces/a/finalize"), found("namespaces", "", "a", Part::Finalize));
         assert_eq!(target("/api/v1/namespaces/a/pods"), found("pods", "a", "", Part::Whole));
         assert_eq!(target("/api/v1/namespaces/a/pods/b/log"), found("pods", "a", "b", Part::Log));
-        assert!(matches!(target("/api/v1/namespaces/a/pods/b/exec"), Some((.., Part::Refused(_)))));
+        let exec = Part::Session(Session::Exec);
+        assert_eq!(target("/api/v1/namespaces/a/pods/b/exec"), found("pods", "a", "b", exec));
+        assert!(matches!(target("/api/v1/namespaces/a/pods/b/proxy"), Some((.., Part::Refused(_)))));
         assert_eq!(target("/api/v1/nodes/n/status"), found("nodes", "", "n", Part::Status));
         assert_eq!(
             target("/apis/apps/v1/namespaces/a/deployments/b/scale"),

@@ -178,7 +178,7 @@ fn prepare_part(
             }
             Ok(Reservation::none())
         }
-        Part::Whole | Part::Scale | Part::Log | Part::Binding | Part::Refused(_) => {
+        Part::Whole | Part::Scale | Part::Log | Part::Binding | Part::Session(_) | Part::Refused(_) => {
             kind.prepare_update(new, old, context)
         }
     }

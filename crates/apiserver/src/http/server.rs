@@ -125,7 +125,7 @@ where
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(HELLO_TIMEOUT)
         .max_concurrent_streams(1000);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
