@@ -26,8 +26,9 @@ fn a_restart_without_memory_removes_exactly_our_orphans() {
     cluster.sync();
     let (table, others) = (world.service_table(), foreign(&world));
 
-    cluster.proxy = world.proxy();
+    let mut before = std::mem::replace(&mut cluster.proxy, world.proxy());
     assert_eq!(cluster.sync(), SyncReport::default(), "equal states write nothing");
+    assert!(!before.may_be_disturbed().unwrap(), "nor has the kernel seen a commit");
 
     for orphan in [
         "add chain ip portolan-services cluster-7",
