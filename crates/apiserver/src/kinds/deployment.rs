@@ -104,7 +104,7 @@ fn validate_strategy(strategy: &Value, causes: &mut Vec<Cause>) {
 }
 
 /// A number of pods or a percentage, `None` when it is neither.
-fn share(value: &Value, path: &str, causes: &mut Vec<Cause>) -> Option<i64> {
+pub(super) fn share(value: &Value, path: &str, causes: &mut Vec<Cause>) -> Option<i64> {
     if let Some(number) = value.as_i64() {
         if number < 0 {
             causes.push(Cause::invalid(path, value, "must be greater than or equal to 0"));

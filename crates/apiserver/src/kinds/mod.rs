@@ -12,16 +12,22 @@
 
 mod allocation;
 mod config_map;
+mod controller_revision;
 mod convert;
+mod daemon_set;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
 mod event;
 mod field;
+mod ingress;
 mod lease;
 mod metadata;
 mod names;
 mod namespace;
+mod network_policy;
+#[cfg(test)]
+mod networking_tests;
 mod node;
 mod pod;
 mod registry;
@@ -30,6 +36,7 @@ mod schema;
 mod secret;
 mod service;
 mod service_account;
+mod service_cidr;
 mod strategic;
 mod strategy;
 mod table;

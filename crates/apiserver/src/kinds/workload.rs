@@ -1,4 +1,4 @@
-//! What Deployment and ReplicaSet share: the pod template and the selector that must match it.
+//! What Deployment, ReplicaSet and DaemonSet share: the pod template and the selector that must match it.
 
 use serde_json::{Map, Value};
 
@@ -8,8 +8,14 @@ use super::names::{label_value, qualified_name};
 use super::pod;
 use crate::status::Cause;
 
-/// Fills in `spec.template`.
+/// Fills in `spec.template` and `spec.replicas`.
 pub(super) fn default_template(spec: &mut Map<String, Value>) {
+    default_pods(spec);
+    fill(spec, "replicas", 1);
+}
+
+/// Fills in `spec.template`.
+pub(super) fn default_pods(spec: &mut Map<String, Value>) {
     if let Some(template) = field::object(spec, "template") {
         // Kubernetes writes `creationTimestamp: null` here; we leave it out.
         field::object(template, "metadata");
@@ -17,11 +23,16 @@ pub(super) fn default_template(spec: &mut Map<String, Value>) {
             pod::defaults::spec(pod_spec);
         }
     }
-    fill(spec, "replicas", 1);
 }
 
 /// What is wrong with `spec`'s replicas, selector and template.
 pub(super) fn validate(object: &Value, causes: &mut Vec<Cause>) {
+    // Of ReplicaSets Kubernetes says the same.
+    validate_for(object, "deployment", causes);
+}
+
+/// The same for the kind that messages call `kind`.
+pub(super) fn validate_for(object: &Value, kind: &str, causes: &mut Vec<Cause>) {
     let Some(spec) = object.get("spec") else {
         causes.push(Cause::required("spec", ""));
         return;
@@ -38,7 +49,8 @@ pub(super) fn validate(object: &Value, causes: &mut Vec<Cause>) {
     let before = causes.len();
     label_selector(selector, "spec.selector", causes);
     if is_empty(selector) {
-        causes.push(Cause::invalid("spec.selector", selector, "empty selector is invalid for deployment"));
+        let detail = format!("empty selector is invalid for {kind}");
+        causes.push(Cause::invalid("spec.selector", selector, detail));
     } else if causes.len() == before {
         let labels = template_labels(spec);
         if !matches(selector, &labels) {

@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::{Kind, Scale};
 use crate::kinds::strategy::Rules;
 use crate::kinds::{
-    config_map, deployment, endpoint_slice, endpoints, event, lease, names, namespace, node, pod,
-    replica_set, secret, service, service_account,
+    config_map, controller_revision, daemon_set, deployment, endpoint_slice, endpoints, event, ingress,
+    lease, names, namespace, network_policy, node, pod, replica_set, secret, service, service_account,
+    service_cidr,
 };
 
 const REPLICAS: Scale = Scale {
@@ -49,7 +50,7 @@ fn no_row(_: &Value, _: Timestamp) -> Vec<Value> {
 }
 
 /// In the order in which discovery lists them.
-pub(super) static KINDS: [Kind; 13] = [
+pub(super) static KINDS: [Kind; 20] = [
     Kind {
         plural: "namespaces",
         singular: "namespace",
@@ -155,6 +156,71 @@ pub(super) static KINDS: [Kind; 13] = [
         columns: replica_set::COLUMNS,
         row: replica_set::row,
         ..kind("apps", "v1", "ReplicaSet", &replica_set::ReplicaSet)
+    },
+    Kind {
+        plural: "daemonsets",
+        singular: "daemonset",
+        short_names: &["ds"],
+        categories: &["all"],
+        status: true,
+        generation: true,
+        columns: daemon_set::COLUMNS,
+        row: daemon_set::row,
+        ..kind("apps", "v1", "DaemonSet", &daemon_set::DaemonSet)
+    },
+    Kind {
+        plural: "controllerrevisions",
+        singular: "controllerrevision",
+        columns: controller_revision::COLUMNS,
+        row: controller_revision::row,
+        ..kind("apps", "v1", "ControllerRevision", &controller_revision::ControllerRevision)
+    },
+    Kind {
+        plural: "ingresses",
+        singular: "ingress",
+        short_names: &["ing"],
+        status: true,
+        generation: true,
+        columns: ingress::COLUMNS,
+        row: ingress::row,
+        ..kind("networking.k8s.io", "v1", "Ingress", &ingress::Ingress)
+    },
+    Kind {
+        plural: "ingressclasses",
+        singular: "ingressclass",
+        namespaced: false,
+        generation: true,
+        columns: ingress::CLASS_COLUMNS,
+        row: ingress::class_row,
+        ..kind("networking.k8s.io", "v1", "IngressClass", &ingress::IngressClass)
+    },
+    Kind {
+        plural: "networkpolicies",
+        singular: "networkpolicy",
+        short_names: &["netpol"],
+        generation: true,
+        columns: network_policy::COLUMNS,
+        row: network_policy::row,
+        ..kind("networking.k8s.io", "v1", "NetworkPolicy", &network_policy::NetworkPolicy)
+    },
+    Kind {
+        plural: "servicecidrs",
+        singular: "servicecidr",
+        namespaced: false,
+        status: true,
+        columns: service_cidr::COLUMNS,
+        row: service_cidr::row,
+        ..kind("networking.k8s.io", "v1", "ServiceCIDR", &service_cidr::ServiceCidr)
+    },
+    Kind {
+        plural: "ipaddresses",
+        singular: "ipaddress",
+        short_names: &["ip"],
+        namespaced: false,
+        columns: service_cidr::ADDRESS_COLUMNS,
+        row: service_cidr::address_row,
+        name_rule: service_cidr::address_name,
+        ..kind("networking.k8s.io", "v1", "IPAddress", &service_cidr::IpAddress)
     },
     Kind {
         plural: "endpointslices",

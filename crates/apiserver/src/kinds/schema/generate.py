@@ -12,7 +12,9 @@ import sys
 ROOTS = [
     "core.v1.ConfigMap", "core.v1.Endpoints", "core.v1.Event", "core.v1.Namespace", "core.v1.Node", "core.v1.Pod",
     "core.v1.Secret", "core.v1.Service", "core.v1.ServiceAccount", "apps.v1.Deployment", "apps.v1.ReplicaSet",
-    "discovery.v1.EndpointSlice", "coordination.v1.Lease",
+    "discovery.v1.EndpointSlice", "coordination.v1.Lease", "apps.v1.DaemonSet", "apps.v1.ControllerRevision",
+    "networking.v1.Ingress", "networking.v1.IngressClass", "networking.v1.NetworkPolicy", "networking.v1.ServiceCIDR",
+    "networking.v1.IPAddress",
 ]
 SCALARS = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": "quantity",
@@ -20,6 +22,7 @@ SCALARS = {
     "io.k8s.apimachinery.pkg.apis.meta.v1.Time": "time",
     "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime": "microtime",
     "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1": "any",
+    "io.k8s.apimachinery.pkg.runtime.RawExtension": "any",
 }
 PREFIX = "#/$defs/"
 

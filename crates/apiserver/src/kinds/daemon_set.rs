@@ -1,0 +1,120 @@
+//! DaemonSet of apps.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::deployment::share;
+use super::field::{self, fill, non_negative, number};
+use super::strategy::Rules;
+use super::table::{self, Column};
+use super::workload;
+use crate::status::Cause;
+
+const STRATEGIES: &[&str] = &["OnDelete", "RollingUpdate"];
+
+pub(super) const COLUMNS: &[Column] = &[
+    Column::NAME,
+    Column::number("Desired"),
+    Column::number("Current"),
+    Column::number("Ready"),
+    Column::number("Up-to-date"),
+    Column::number("Available"),
+    Column::text("Node Selector"),
+    Column::AGE,
+    Column::text("Containers").wide(),
+    Column::text("Images").wide(),
+    Column::text("Selector").wide(),
+];
+
+pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {
+    let count = |key| Value::from(number(object, &format!("/status/{key}")).unwrap_or_default());
+    let (names, images) = table::containers(object);
+    vec![
+        table::name(object),
+        count("desiredNumberScheduled"),
+        count("currentNumberScheduled"),
+        count("numberReady"),
+        count("updatedNumberScheduled"),
+        count("numberAvailable"),
+        table::label_map(object.pointer("/spec/template/spec/nodeSelector")),
+        table::age(object, now),
+        names,
+        images,
+        table::selector(object.pointer("/spec/selector")),
+    ]
+}
+
+/// DaemonSet's rules.
+pub(super) struct DaemonSet;
+
+impl Rules for DaemonSet {
+    fn default(&self, object: &mut Value) {
+        let Some(spec) = field::spec(object) else { return };
+        workload::default_pods(spec);
+        fill(spec, "revisionHistoryLimit", 10);
+        let Some(strategy) = field::object(spec, "updateStrategy") else { return };
+        fill(strategy, "type", "RollingUpdate");
+        if strategy.get("type") == Some(&json!("RollingUpdate"))
+            && let Some(rolling) = field::object(strategy, "rollingUpdate")
+        {
+            fill(rolling, "maxUnavailable", 1);
+            fill(rolling, "maxSurge", 0);
+        }
+    }
+
+    fn validate(&self, object: &Value, causes: &mut Vec<Cause>) {
+        workload::validate_for(object, "daemonset", causes);
+        let Some(spec) = object.get("spec") else { return };
+        non_negative(spec, "revisionHistoryLimit", "spec", causes);
+        let strategy = spec.get("updateStrategy").unwrap_or(&Value::Null);
+        field::one_of(strategy, "type", "spec.updateStrategy", STRATEGIES, causes);
+        if let Some(rolling) = strategy.get("rollingUpdate") {
+            validate_rolling(rolling, causes);
+        }
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, causes: &mut Vec<Cause>) {
+        workload::validate_update(new, old, causes);
+    }
+
+    fn validate_status(&self, new: &Value, _old: &Value, causes: &mut Vec<Cause>) {
+        let Some(status) = new.get("status") else { return };
+        for key in [
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "observedGeneration",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+        ] {
+            non_negative(status, key, "status", causes);
+        }
+    }
+}
+
+/// The rules of `ValidateRollingUpdateDaemonSet`.
+fn validate_rolling(rolling: &Value, causes: &mut Vec<Cause>) {
+    let path = "spec.updateStrategy.rollingUpdate";
+    let [unavailable, surge] = ["maxUnavailable", "maxSurge"].map(|key| {
+        let value = rolling.get(key).unwrap_or(&Value::Null);
+        let field = format!("{path}.{key}");
+        let amount = share(value, &field, causes);
+        if value.is_string() && amount.is_some_and(|amount| amount > 100) {
+            causes.push(Cause::invalid(field, value, "must not be greater than 100%"));
+        }
+        amount
+    });
+    match (unavailable, surge) {
+        (Some(1..), Some(1..)) => {
+            let value = rolling.get("maxSurge").unwrap_or(&Value::Null);
+            let detail = "may not be set when maxUnavailable is non-zero";
+            causes.push(Cause::invalid(format!("{path}.maxSurge"), value, detail));
+        }
+        (Some(0), Some(0)) => {
+            causes.push(Cause::required(format!("{path}.maxUnavailable"), "cannot be 0 when maxSurge is 0"));
+        }
+        _ => {}
+    }
+}
