@@ -225,12 +225,11 @@ async fn ways_to_change_an_object() {
 async fn what_is_missing_is_named() {
     let server = Server::start().await;
     server.kubectl("run web --image=nginx").await;
-    let running = r#"patch pod web --subresource=status --type=merge -p={"status":{"phase":"Running"}}"#;
-    server.kubectl(running).await;
     for (command, answer) in [
-        ("exec web -- ls", "running commands in containers (exec) is not supported by this server"),
-        ("attach web", "attaching to containers is not supported by this server"),
-        ("port-forward web :80", "forwarding ports to pods is not supported by this server"),
+        (
+            "get --raw=/api/v1/namespaces/default/pods/web/proxy",
+            "the proxy to pods is not supported by this server",
+        ),
         ("get pods --as=somebody", "acting as another user (--as) is not supported by this server"),
         ("get roles", "the server doesn't have a resource type \"roles\""),
         ("top pods", "Metrics API not available"),
