@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, Secret, Service, ServiceAccount,
@@ -47,6 +47,8 @@ pub(crate) struct Stores {
     pub(crate) slices: Store<EndpointSlice>,
     pub(crate) deployments: Store<Deployment>,
     pub(crate) replica_sets: Store<ReplicaSet>,
+    pub(crate) daemon_sets: Store<DaemonSet>,
+    pub(crate) controller_revisions: Store<ControllerRevision>,
     pub(crate) service_accounts: Store<ServiceAccount>,
     /// Without their data: only the garbage collector reads them.
     pub(crate) config_maps: Store<ConfigMap>,
@@ -112,6 +114,8 @@ impl Stores {
             }]),
             deployments: Store::new(Vec::new()),
             replica_sets: Store::new(vec![IndexBy { keys: by_controller }]),
+            daemon_sets: Store::new(Vec::new()),
+            controller_revisions: Store::new(vec![IndexBy { keys: by_controller }]),
             service_accounts: Store::new(Vec::new()),
             config_maps: Store::new(Vec::new()),
             secrets: Store::new(Vec::new()),
@@ -129,6 +133,8 @@ impl Stores {
         self.slices.synced().await;
         self.deployments.synced().await;
         self.replica_sets.synced().await;
+        self.daemon_sets.synced().await;
+        self.controller_revisions.synced().await;
         self.service_accounts.synced().await;
         self.config_maps.synced().await;
         self.secrets.synced().await;
@@ -145,6 +151,8 @@ impl Stores {
         self.slices.detach();
         self.deployments.detach();
         self.replica_sets.detach();
+        self.daemon_sets.detach();
+        self.controller_revisions.detach();
         self.service_accounts.detach();
         self.config_maps.detach();
         self.secrets.detach();
@@ -197,6 +205,8 @@ stored! {
     EndpointSlice, slices, |client, namespace| Api::namespaced(client.clone(), namespace);
     Deployment, deployments, |client, namespace| Api::namespaced(client.clone(), namespace);
     ReplicaSet, replica_sets, |client, namespace| Api::namespaced(client.clone(), namespace);
+    DaemonSet, daemon_sets, |client, namespace| Api::namespaced(client.clone(), namespace);
+    ControllerRevision, controller_revisions, |client, namespace| Api::namespaced(client.clone(), namespace);
     ServiceAccount, service_accounts, |client, namespace| Api::namespaced(client.clone(), namespace);
 }
 

@@ -1,5 +1,5 @@
 //! What a control plane does for a cluster that has none: pod ranges for nodes, Deployments → ReplicaSets → Pods,
-//! scheduling, EndpointSlices and Endpoints, the Service `kubernetes`, garbage collection, namespace deletion.
+//! DaemonSets, scheduling, EndpointSlices and Endpoints, the Service `kubernetes`, garbage collection, namespace deletion.
 //!
 //! In: a [`kube::Client`] for any Kubernetes API server, and a [`Config`]. Out: writes to that same API, nothing else;
 //! there is no state here that a restart would lose.
@@ -18,6 +18,7 @@
 mod cluster_dns;
 mod config;
 mod context;
+mod daemonsets;
 mod deployments;
 mod endpoints;
 mod error;

@@ -33,6 +33,8 @@ pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     wake_when_gone(&context, &stores.slices, &queue);
     wake_when_gone(&context, &stores.deployments, &queue);
     wake_when_gone(&context, &stores.replica_sets, &queue);
+    wake_when_gone(&context, &stores.daemon_sets, &queue);
+    wake_when_gone(&context, &stores.controller_revisions, &queue);
     wake_when_gone(&context, &stores.service_accounts, &queue);
     wake_when_gone(&context, &stores.config_maps, &queue);
     wake_when_gone(&context, &stores.secrets, &queue);

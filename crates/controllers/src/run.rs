@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::recorder::{Writers, recorder};
 use crate::reflector::reflect;
 use crate::{
-    cluster_dns, deployments, endpoints, garbage, kubernetes_service, namespaces, node_ranges, orphaned_pods,
-    replicasets, scheduler, service_accounts,
+    cluster_dns, daemonsets, deployments, endpoints, garbage, kubernetes_service, namespaces, node_ranges,
+    orphaned_pods, replicasets, scheduler, service_accounts,
 };
 
 /// Runs every controller until `shutdown` completes.
@@ -43,7 +43,7 @@ pub async fn run(
 /// Fills every store, then runs all controllers. Ends only by a defect; dropping it ends every task.
 async fn work(context: &Arc<Context>, writers: Writers) -> Result<(), Error> {
     // Controllers listen to the stores before anything is in them, so that they miss nothing.
-    let controllers: [BoxFuture<'static, ()>; 12] = [
+    let controllers: [BoxFuture<'static, ()>; 13] = [
         node_ranges::run(context.clone()).boxed(),
         kubernetes_service::run(context.clone()).boxed(),
         cluster_dns::run(context.clone()).boxed(),
@@ -52,6 +52,7 @@ async fn work(context: &Arc<Context>, writers: Writers) -> Result<(), Error> {
         endpoints::run_legacy(context.clone()).boxed(),
         deployments::run(context.clone()).boxed(),
         replicasets::run(context.clone()).boxed(),
+        daemonsets::run(context.clone()).boxed(),
         scheduler::run(context.clone()).boxed(),
         orphaned_pods::run(context.clone()).boxed(),
         namespaces::run(context.clone()).boxed(),
@@ -81,6 +82,8 @@ fn watch(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
     watch_kind::<k8s_openapi::api::discovery::v1::EndpointSlice>(context, tasks);
     watch_kind::<k8s_openapi::api::apps::v1::Deployment>(context, tasks);
     watch_kind::<k8s_openapi::api::apps::v1::ReplicaSet>(context, tasks);
+    watch_kind::<k8s_openapi::api::apps::v1::DaemonSet>(context, tasks);
+    watch_kind::<k8s_openapi::api::apps::v1::ControllerRevision>(context, tasks);
     let client = &context.client;
     let (of, config_maps) = (context.clone(), Api::<ConfigMap>::all(client.clone()));
     tasks.spawn(async move {

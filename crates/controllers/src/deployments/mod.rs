@@ -8,3 +8,4 @@ mod rollout;
 mod template;
 
 pub(crate) use driver::run;
+pub(crate) use template::hash;

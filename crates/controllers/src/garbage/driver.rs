@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::Resource as _;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, Secret, Service, ServiceAccount,
@@ -32,6 +32,8 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     (EndpointSlice::API_VERSION, EndpointSlice::KIND, EndpointSlice::URL_PATH_SEGMENT, true),
     (Deployment::API_VERSION, Deployment::KIND, Deployment::URL_PATH_SEGMENT, true),
     (ReplicaSet::API_VERSION, ReplicaSet::KIND, ReplicaSet::URL_PATH_SEGMENT, true),
+    (DaemonSet::API_VERSION, DaemonSet::KIND, DaemonSet::URL_PATH_SEGMENT, true),
+    (ControllerRevision::API_VERSION, ControllerRevision::KIND, ControllerRevision::URL_PATH_SEGMENT, true),
     (ServiceAccount::API_VERSION, ServiceAccount::KIND, ServiceAccount::URL_PATH_SEGMENT, true),
     (ConfigMap::API_VERSION, ConfigMap::KIND, ConfigMap::URL_PATH_SEGMENT, true),
     (Secret::API_VERSION, Secret::KIND, Secret::URL_PATH_SEGMENT, true),
@@ -62,6 +64,8 @@ pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     feed(&stores.slices, &graph, &queue);
     feed(&stores.deployments, &graph, &queue);
     feed(&stores.replica_sets, &graph, &queue);
+    feed(&stores.daemon_sets, &graph, &queue);
+    feed(&stores.controller_revisions, &graph, &queue);
     feed(&stores.service_accounts, &graph, &queue);
     feed(&stores.config_maps, &graph, &queue);
     feed(&stores.secrets, &graph, &queue);
