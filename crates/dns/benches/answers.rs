@@ -2,16 +2,18 @@
 //! reply, and with the sockets around it.
 //! Run: `cargo bench -p portolan-dns`.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dns::{
-    Endpoint, Kind, Metrics, Name, Object, PodNames, Query, Reply, Resolver, ResolverConfig, Server,
-    SharedZone, Slice, Sockets, Zone, ZoneConfig, answer,
-};
 use model::{
     Port, Protocol, Service, ServiceKey, ServiceKind, ServicePort, SessionAffinity, SliceKey, SlicePort,
+};
+use portolan_dns::{
+    Endpoint, Kind, Metrics, Name, Object, PodNames, Query, Reply, Resolver, ResolverConfig, Server,
+    SharedZone, Slice, Sockets, Zone, ZoneConfig, answer,
 };
 
 const SERVICES: u32 = 10_000;

@@ -67,6 +67,7 @@ impl Server {
             dns_domain: "cluster.local".into(),
             withdrawal_delay: Duration::from_millis(50),
             capacity: crate::pods::quantity::Amounts::default(),
+            services: crate::pods::services::Services::of(&[]),
         };
         let records = Records::open(self.directory.path()).unwrap();
         let written = records.load().unwrap();

@@ -206,6 +206,8 @@ pub struct Addresses {
 pub struct Given<'a> {
     /// The pod's and its node's.
     pub addresses: Addresses,
+    /// The variables of Services.
+    pub services: &'a [(String, String)],
     /// The ConfigMaps and Secrets that the container names.
     pub objects: &'a Objects,
     /// The node's.
@@ -230,8 +232,9 @@ impl Expanded {
     /// When something that the container names does not exist, in the kubelet's words.
     pub fn of(container: &ContainerSpec, pod: &PodSpec, given: Given<'_>) -> Result<Self, String> {
         let mut environment = from_objects(container, given.objects)?;
-        // As in the kubelet, variables refer to the container's own ones only; command and arguments to all.
-        let mut own = BTreeMap::new();
+        // As in the kubelet, variables refer to the container's own ones and those of Services; command and
+        // arguments to all.
+        let mut own: BTreeMap<String, String> = given.services.iter().cloned().collect();
         for variable in &container.environment {
             let value = match &variable.source {
                 Source::Literal(text) => expand(text, &own),
@@ -246,6 +249,11 @@ impl Expanded {
             };
             own.insert(variable.name.clone(), value.clone());
             set(&mut environment, &variable.name, value);
+        }
+        for (name, value) in given.services {
+            if environment.iter().all(|(known, _)| known != name) {
+                environment.push((name.clone(), value.clone()));
+            }
         }
         let known: BTreeMap<String, String> = environment.iter().cloned().collect();
         let all = |words: &[String]| words.iter().map(|word| expand(word, &known)).collect();
@@ -369,6 +377,7 @@ mod tests {
         }
         let given = Given {
             addresses: Addresses { pod: "10.244.1.2".parse().unwrap(), host: "10.100.0.2".parse().unwrap() },
+            services: &[("SVC_PORT".to_owned(), "tcp://10.96.0.7:80".to_owned()), ("A".to_owned(), "no".to_owned())],
             objects: &Objects::new(found),
             capacity: Amounts { cpu: nanos("2"), memory: nanos("1Gi") },
         };
@@ -402,6 +411,7 @@ mod tests {
             ("CPU", "250"),
             ("MEMORY", "1024"),
             ("ASKED", "1"),
+            ("SVC_PORT", "tcp://10.96.0.7:80"),
         ];
         assert_eq!(out.environment, want.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert_eq!(out.args, ["v v v-$(P_k)"]);

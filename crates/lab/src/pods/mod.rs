@@ -26,6 +26,7 @@ mod files;
 mod find;
 mod host;
 mod kubelet;
+pub mod names;
 mod node;
 pub mod objects;
 pub mod plan;
@@ -34,6 +35,7 @@ pub mod probe;
 pub mod quantity;
 mod readiness;
 mod record;
+mod services;
 pub mod spec;
 pub mod status;
 mod tls;
@@ -65,6 +67,7 @@ use self::host::{HostNetwork, NetworkConfig, NetworkProber, PauseSandboxes, Runc
 use self::node::{NodeConfig, NodeLink};
 use self::ports::{Failure, Ports, SandboxId};
 use self::record::{Record, Records};
+use self::services::Services;
 use self::worker::Settings;
 use crate::containers::cgroup::LabCgroup;
 use crate::containers::{Runtime, RuntimeConfig};
@@ -163,12 +166,15 @@ async fn keep_pods(
         dns_domain: config.dns_domain.clone(),
         withdrawal_delay: config.withdrawal_delay,
         capacity: node::machine_capacity(),
+        services: Services::default(),
     };
+    let services = settings.services.clone();
     let mut agent = Agent::new(ports, settings, records, catalog);
     agent.resume(written).await;
     info!(node = config.node, range = %pod_range, "pod network ready");
     network_ready.send_replace(true);
     tokio::select! {
+        () = services.follow(client.clone()) => {}
         () = agent.follow(client, &config.node) => {}
         () = warn_of_another_range(range, pod_range) => {}
     }

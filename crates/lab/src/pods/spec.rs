@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1 as core;
 
 pub use self::volume::{DownwardContent, DownwardFile, HostPathKind, Item, Part, VolumeSource, VolumeSpec};
 use super::environment::{EnvironmentFrom, Source, Variable};
+use super::names::PodNames;
 use super::objects::ObjectNames;
 use super::quantity::Amounts;
 use crate::containers::{Stdin, Terminal};
@@ -62,6 +63,10 @@ pub struct PodSpec {
     pub volumes: Vec<VolumeSpec>,
     /// spec.hostNetwork: the containers are in the node's network namespace.
     pub host_network: bool,
+    /// Containers get the variables of their namespace's Services.
+    pub service_links: bool,
+    /// How it finds others by name, and what it is called.
+    pub names: PodNames,
     /// securityContext.fsGroup: the group that the pod's volumes belong to.
     pub volume_group: Option<u32>,
     /// What this node cannot do for the pod, in words for its user; nothing is started then.
@@ -373,6 +378,8 @@ impl PodSpec {
             },
             volumes,
             host_network,
+            service_links: spec.enable_service_links.unwrap_or(true),
+            names: PodNames::of(spec),
             volume_group: spec
                 .security_context
                 .as_ref()

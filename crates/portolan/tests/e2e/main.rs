@@ -9,5 +9,6 @@ mod faults;
 mod harness;
 mod kubectl;
 mod modes;
+mod names;
 mod refusals;
 mod walkthrough;

@@ -24,6 +24,7 @@ use super::ports::{ContainerRef, PodEvent, PodRef, Ports, SandboxId, SandboxRequ
 use super::probe::Tally;
 use super::quantity::Amounts;
 use super::record::{PodDirectory, Record};
+use super::services::Services;
 use super::spec::{PodSpec, ProbeKind};
 use super::status;
 
@@ -43,6 +44,8 @@ pub struct Settings {
     pub withdrawal_delay: Duration,
     /// The node's, for containers without limits of their own.
     pub capacity: Amounts,
+    /// For the environment of containers.
+    pub services: Services,
 }
 
 /// What a worker is told.

@@ -11,6 +11,7 @@ use crate::pods::adopt::container_id;
 use crate::pods::environment::{Addresses, Expanded, Given, expand};
 use crate::pods::facts::SandboxFacts;
 use crate::pods::files;
+use crate::pods::names::Surroundings;
 use crate::pods::objects::{ObjectNames, Objects};
 use crate::pods::ports::{ContainerRequest, Failure, Ports, ResolvedImage, StartFailure, StartStage};
 use crate::pods::record::PodDirectory;
@@ -121,7 +122,9 @@ impl Start {
         let at = |stage| move |message: String| StartFailure { stage, message };
         let objects = read(&*ports.objects, &self.pod, self.container.objects()).await;
         let objects = objects.map_err(|error| at(StartStage::Config)(error.message))?;
+        let services = &self.settings.services;
         let given = Given {
+            services: &services.variables(&self.pod.namespace, self.pod.service_links).await,
             addresses: Addresses { pod: self.sandbox.address, host: self.settings.host },
             objects: &objects,
             capacity: self.settings.capacity,
@@ -146,16 +149,16 @@ impl Start {
     fn pod_files(&self) -> std::io::Result<Vec<Bind>> {
         let (pod, settings) = (&self.pod, &self.settings);
         let hostname = &pod.hostname;
-        let resolv = if pod.host_network {
-            // Such a pod asks whom its node asks.
-            std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
-        } else {
-            files::resolv_conf(settings.dns_server, &pod.namespace, &settings.dns_domain)
+        let around = Surroundings {
+            server: settings.dns_server,
+            domain: &settings.dns_domain,
+            namespace: &pod.namespace,
+            of_node: &std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         };
         let contents = [
-            ("hosts", files::hosts(hostname, self.sandbox.address)),
+            ("hosts", pod.names.hosts(hostname, self.sandbox.address, around)),
             ("hostname", format!("{hostname}\n")),
-            ("resolv.conf", resolv),
+            ("resolv.conf", pod.names.resolv_conf(around)),
         ];
         let mut binds = Vec::new();
         for (name, content) in contents {

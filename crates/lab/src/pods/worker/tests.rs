@@ -49,6 +49,7 @@ impl Scene {
             dns_domain: "cluster.local".into(),
             withdrawal_delay: Duration::from_millis(50),
             capacity: Amounts::default(),
+            services: Services::of(&[]),
         };
         let (inbox, messages) = mpsc::unbounded_channel();
         let spec = PodSpec::parse(&pod).unwrap();
