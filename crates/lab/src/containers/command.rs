@@ -12,6 +12,7 @@ use super::{
     ContainerError,
     process::{self, Process},
     record::Bundle,
+    session::TerminalSize,
 };
 
 /// What the files' names begin with.
@@ -43,11 +44,13 @@ pub(super) struct CommandFiles {
 }
 
 impl CommandFiles {
-    /// Writes what runc reads: the container's own process, with other words.
+    /// Writes what runc reads: the container's own process, with other words. A terminal has that size from the start:
+    /// runc itself hands sizes on only once the command runs.
     pub(super) fn prepare(
         bundle: &Bundle,
         command: &[String],
         terminal: Terminal,
+        size: Option<TerminalSize>,
     ) -> Result<Self, ContainerError> {
         if command.is_empty() {
             return Err(ContainerError::NoCommand);
@@ -61,6 +64,9 @@ impl CommandFiles {
         process["terminal"] = (terminal == Terminal::Pty).into();
         if terminal == Terminal::Pty {
             name_terminal(&mut process);
+        }
+        if let Some(size) = size {
+            process["consoleSize"] = serde_json::json!({"height": size.rows, "width": size.columns});
         }
         let name = format!("{PREFIX}{}", uuid::Uuid::new_v4().simple());
         let files = Self {
@@ -131,7 +137,7 @@ fn end(pid_file: &Path, container: &str) {
 }
 
 /// Says which kind of terminal it is, unless the image or the pod says it: what other runtimes do.
-pub(super) fn name_terminal(process: &mut serde_json::Value) {
+fn name_terminal(process: &mut serde_json::Value) {
     let Some(variables) = process["env"].as_array_mut() else { return };
     if !variables.iter().any(|entry| entry.as_str().is_some_and(|entry| entry.starts_with("TERM="))) {
         variables.push("TERM=xterm".into());

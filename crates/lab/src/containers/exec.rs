@@ -40,7 +40,7 @@ pub(super) async fn run(
     bundle: &Bundle,
     request: &ExecRequest,
 ) -> Result<ExecOutput, ContainerError> {
-    let files = CommandFiles::prepare(bundle, &request.command, Terminal::None)?;
+    let files = CommandFiles::prepare(bundle, &request.command, Terminal::None, None)?;
     let mut child = files
         .command(runc, runc_root)
         .stdin(Stdio::null())

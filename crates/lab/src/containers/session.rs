@@ -3,7 +3,7 @@
 //! With a terminal there are two: ours, on which runc runs, and the container's own, between which runc copies. runc
 //! reads the size of ours whenever it gets WINCH. Without, runc passes three pipes on.
 
-use std::{io, os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
+use std::{collections::VecDeque, io, os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
 
 use bytes::Bytes;
 use nix::sys::signal::Signal;
@@ -31,7 +31,9 @@ const CHUNK: usize = 32 << 10;
 /// How often it is asked whether a command has begun whose output waits for that.
 const TICK: Duration = Duration::from_millis(10);
 /// How long a client may take to say how large its terminal is, before its command starts without that.
-const FIRST_SIZE: Duration = Duration::from_millis(200);
+const FIRST_SIZE: Duration = Duration::from_millis(500);
+/// Most messages that are kept meanwhile.
+const FIRST_MESSAGES: usize = 16;
 /// More than runc ever says about a failure of its own.
 const WORDS: usize = 64 << 10;
 
@@ -107,16 +109,19 @@ pub(super) async fn run(
     request: &SessionRequest,
     mut client: SessionClient,
 ) -> Result<SessionEnd, ContainerError> {
-    let files = CommandFiles::prepare(bundle, &request.command, request.terminal)?;
     let failed = |source: io::Error| ContainerError::io("run", runc, source);
-    // Clients say how large their terminal is as soon as they can: a command that asks at once should be told right.
     let first = match request.terminal {
-        Terminal::None => None,
-        Terminal::Pty => tokio::time::timeout(FIRST_SIZE, client.input.recv()).await.ok().flatten(),
+        Terminal::None => VecDeque::new(),
+        Terminal::Pty => until_first_size(&mut client.input).await,
     };
+    let size = match first.back() {
+        Some(SessionInput::Resize(size)) => Some(*size),
+        Some(SessionInput::Data(_) | SessionInput::End) | None => None,
+    };
+    let files = CommandFiles::prepare(bundle, &request.command, request.terminal, size)?;
     let mut running = match request.terminal {
         Terminal::None => on_pipes(&files, runc, runc_root, request.stdin),
-        Terminal::Pty => on_terminal(&files, runc, runc_root, first.as_ref()),
+        Terminal::Pty => on_terminal(&files, runc, runc_root, size),
     }
     .map_err(failed)?;
     if !request.stdin {
@@ -183,11 +188,29 @@ fn on_pipes(files: &CommandFiles, runc: &Path, runc_root: &Path, stdin: bool) ->
     Ok(Running { child, stdin, stdout: Box::new(stdout), stderr: Box::new(stderr), window: None })
 }
 
+/// What the client sends up to the size of its terminal. It says that as soon as it can: a command that asks at once
+/// should be told right.
+async fn until_first_size(input: &mut mpsc::Receiver<SessionInput>) -> VecDeque<SessionInput> {
+    let mut messages = VecDeque::new();
+    let reading = async {
+        while let Some(message) = input.recv().await {
+            let is_size = matches!(message, SessionInput::Resize(_));
+            messages.push_back(message);
+            if is_size || messages.len() >= FIRST_MESSAGES {
+                return;
+            }
+        }
+    };
+    // Some never say it.
+    let _ = tokio::time::timeout(FIRST_SIZE, reading).await;
+    messages
+}
+
 fn on_terminal(
     files: &CommandFiles,
     runc: &Path,
     runc_root: &Path,
-    first: Option<&SessionInput>,
+    size: Option<TerminalSize>,
 ) -> io::Result<Running> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let ours = openpt(flags)?;
@@ -198,7 +221,7 @@ fn on_terminal(
     let mut attributes = tcgetattr(&theirs)?;
     attributes.make_raw();
     tcsetattr(&theirs, OptionalActions::Now, &attributes)?;
-    if let Some(SessionInput::Resize(size)) = first {
+    if let Some(size) = size {
         tcsetwinsize(&ours, size.window())?;
     }
     let child = files
@@ -252,13 +275,13 @@ async fn pump(
 
 /// Hands on what the client sends, until it has gone.
 async fn feed(
-    mut first: Option<SessionInput>,
+    mut first: VecDeque<SessionInput>,
     input: &mut mpsc::Receiver<SessionInput>,
     mut stdin: Option<Writer>,
     window: Option<&Window>,
 ) {
     loop {
-        let next = match first.take() {
+        let next = match first.pop_front() {
             Some(message) => Some(message),
             None => input.recv().await,
         };
