@@ -412,6 +412,11 @@ fn unsupported_feature(spec: &core::PodSpec) -> Option<String> {
     if spec.host_pid == Some(true) || spec.host_ipc == Some(true) {
         return Some("spec.hostPID and spec.hostIPC are not supported".to_owned());
     }
+    let of_node = |port: &core::ContainerPort| port.host_port.is_some_and(|port| port != 0);
+    let ports = |container: &core::Container| container.ports.iter().flatten().any(of_node);
+    if spec.host_network != Some(true) && spec.containers.iter().any(ports) {
+        return Some("hostPort is supported with hostNetwork only".to_owned());
+    }
     let sysctls = spec.security_context.as_ref().and_then(|context| context.sysctls.as_ref());
     if sysctls.is_some_and(|sysctls| !sysctls.is_empty()) {
         return Some("spec.securityContext.sysctls is not supported".to_owned());

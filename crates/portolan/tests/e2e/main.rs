@@ -10,5 +10,6 @@ mod harness;
 mod kubectl;
 mod modes;
 mod names;
+mod pods;
 mod refusals;
 mod walkthrough;
