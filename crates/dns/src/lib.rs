@@ -1,7 +1,7 @@
 //! The names of a cluster: what Services, their endpoints and pods are called, by the Kubernetes DNS
 //! specification 1.1.0, and everything else asked of somebody who knows.
 //!
-//! Pure: [`Zone`] (kept up event by event) and [`answer`]. Effects: [`Server`], which owns the sockets, and
+//! Pure: [`Zone`] (kept up event by event) and [`answer()`]. Effects: [`Server`], which owns the sockets, and
 //! [`Resolver`], which asks upstream servers.
 //!
 //! ```text
