@@ -12,4 +12,5 @@ mod modes;
 mod names;
 mod pods;
 mod refusals;
+mod sessions;
 mod walkthrough;
