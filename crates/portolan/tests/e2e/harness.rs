@@ -131,7 +131,9 @@ impl Lab {
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let kubeconfig = state().join("labs").join(&self.name).join("kubeconfig");
         let mut command = Command::new("kubectl");
-        command.current_dir(project()).env("KUBECONFIG", kubeconfig).args(arguments);
+        // kubectl remembers what a server offers by its address, and labs of other versions had the same one.
+        let cache = self.directory().join("kubectl-cache");
+        command.current_dir(project()).env("KUBECONFIG", kubeconfig).env("KUBECACHEDIR", cache).args(arguments);
         command
     }
 
