@@ -12,7 +12,7 @@ use super::record::Records;
 /// directories, it runs; `None` when it runs on none.
 ///
 /// # Errors
-/// When a node's records cannot be read.
+/// When a node's records cannot be read, or the pod has its node's network.
 pub fn find_sandbox(nodes: &[PathBuf], namespace: &str, name: &str) -> anyhow::Result<Option<PathBuf>> {
     for node in nodes {
         let records =
@@ -23,6 +23,10 @@ pub fn find_sandbox(nodes: &[PathBuf], namespace: &str, name: &str) -> anyhow::R
                 && metadata.name.as_deref() == Some(name)
                 && let Sandbox::Ready(sandbox) = &record.facts.sandbox
             {
+                anyhow::ensure!(
+                    !sandbox.host_network,
+                    "pod {namespace}/{name} has the network of its node: name the node instead"
+                );
                 return Ok(Some(NamespacePath::of_process(sandbox.pause.pid).as_path().to_owned()));
             }
         }

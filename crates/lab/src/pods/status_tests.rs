@@ -183,7 +183,7 @@ fn a_pod_on_its_way_out_keeps_running_until_its_containers_end() {
 fn what_is_not_supported_is_told() {
     let spec = spec(serde_json::json!({
         "containers": [{"name": "c", "image": "i"}],
-        "volumes": [{"name": "etc", "hostPath": {"path": "/etc"}}],
+        "volumes": [{"name": "etc", "nfs": {"server": "s", "path": "/etc"}}],
     }));
     let (reason, message) = waiting_of(&built(&spec, &Facts::new(at(0)), None, 0));
     assert_eq!(reason, "CreateContainerConfigError");
