@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p portolan`; needs root. Prints percentiles beside the target.
 
+#![expect(clippy::print_stdout, reason = "its output is what a benchmark is for")]
+
 use std::time::{Duration, Instant};
 
 use kernel::link::{Links, Namespaces};

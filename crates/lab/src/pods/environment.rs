@@ -377,7 +377,10 @@ mod tests {
         }
         let given = Given {
             addresses: Addresses { pod: "10.244.1.2".parse().unwrap(), host: "10.100.0.2".parse().unwrap() },
-            services: &[("SVC_PORT".to_owned(), "tcp://10.96.0.7:80".to_owned()), ("A".to_owned(), "no".to_owned())],
+            services: &[
+                ("SVC_PORT".to_owned(), "tcp://10.96.0.7:80".to_owned()),
+                ("A".to_owned(), "no".to_owned()),
+            ],
             objects: &Objects::new(found),
             capacity: Amounts { cpu: nanos("2"), memory: nanos("1Gi") },
         };

@@ -110,11 +110,8 @@ pub async fn run(config: Config, client: Client, shutdown: impl Future<Output = 
     let recorder = Recorder::start(client.clone(), config.node.clone());
     let link = NodeLink { network_ready: node_ready, pod_range: range_known };
     let node = node::keep(client.clone(), node, link, recorder.clone());
-    let server = kubelet::Server {
-        catalog: catalog.clone(),
-        records: records.clone(),
-        runtime: Arc::clone(&runtime),
-    };
+    let server =
+        kubelet::Server { catalog: catalog.clone(), records: records.clone(), runtime: Arc::clone(&runtime) };
     let api = kubelet::serve(listener, acceptor, server);
     let api_of_pods = KubePods::new(client.clone(), recorder);
     let holdings = Holdings { images, runtime, records, catalog };

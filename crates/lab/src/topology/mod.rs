@@ -8,7 +8,7 @@
 //!                     pod range of nodeN via nodeN
 //! ```
 //!
-//! [`plan`] says what each namespace holds and [`ranges`] whether a lab is possible at all, both pure; the rest makes
+//! [`plan`] says what each namespace holds and `ranges` whether a lab is possible at all, both pure; the rest makes
 //! it so. Every call looks first and does only what is missing.
 
 mod build;

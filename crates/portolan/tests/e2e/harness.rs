@@ -133,7 +133,11 @@ impl Lab {
         let mut command = Command::new("kubectl");
         // kubectl remembers what a server offers by its address, and labs of other versions had the same one.
         let cache = self.directory().join("kubectl-cache");
-        command.current_dir(project()).env("KUBECONFIG", kubeconfig).env("KUBECACHEDIR", cache).args(arguments);
+        command
+            .current_dir(project())
+            .env("KUBECONFIG", kubeconfig)
+            .env("KUBECACHEDIR", cache)
+            .args(arguments);
         command
     }
 
