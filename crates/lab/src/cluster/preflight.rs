@@ -69,7 +69,7 @@ pub fn has_images(store: PathBuf) -> bool {
 /// When there is something of that name.
 pub fn require_unused(name: &LabName) -> Result<()> {
     let lab = name.as_str();
-    if netns::open(&names::router(lab)).is_ok() || !LabCgroup::new(lab)?.pids()?.is_empty() {
+    if netns::open(&names::router(lab)).is_ok() || LabCgroup::labs().contains(lab) {
         bail!(
             "a lab '{name}' is on this machine that this state directory knows nothing of: it is another's \
              (--state-dir), or the rest of one; `portolan lab down --name {name}` removes it, or choose another --name"

@@ -31,6 +31,14 @@ fn requests_for_impossible_labs_are_refused_before_anything_is_made() {
             .count()
     });
     assert_eq!(namespaces.unwrap_or(0), 0);
+    assert_eq!(control_groups(&format!("t{}-refused", std::process::id())), 0);
+}
+
+/// How many control groups a lab of this name has, in whatever hierarchy.
+fn control_groups(lab: &str) -> usize {
+    let below =
+        |hierarchy: &str| std::path::Path::new("/sys/fs/cgroup").join(hierarchy).join("portolan").join(lab);
+    ["", "unified", "pids", "freezer"].into_iter().filter(|hierarchy| below(hierarchy).exists()).count()
 }
 
 #[test]
@@ -58,6 +66,7 @@ fn a_port_in_use_and_missing_programs_are_said_before_anything_is_made() {
     );
     let listed = portolan(&["lab", "list", "-o", "json"]).output().unwrap();
     assert!(!text(&listed.stdout).contains(&name));
+    assert_eq!(control_groups(&name), 0);
 }
 
 #[test]
