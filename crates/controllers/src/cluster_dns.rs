@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::context::{Context, SERVICE_NAME, Stored};
+use crate::context::{Context, SERVICE_NAME};
 use crate::error::Error;
-use crate::objects::{ObjectKey, is_deleting};
+use crate::kept::Kept;
+use crate::objects::is_deleting;
 use crate::queue::{Again, Queue};
 use crate::scheduler::is_ready;
-use crate::store::{Change, Store};
 
 const NAME: &str = "kube-dns";
 const NAMESPACE: &str = "kube-system";
+const KEPT: Kept = Kept { namespace: NAMESPACE, name: NAME };
 /// Name and protocol of the ports, all of them 53.
 const PORTS: [(&str, &str); 2] = [("dns", "UDP"), ("dns-tcp", "TCP")];
 const PORT: i32 = 53;
@@ -26,64 +26,32 @@ const PORT: i32 = 53;
 /// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     let queue = Queue::new();
-    wake_on(&context.stores.services, &queue);
-    wake_on(&context.stores.slices, &queue);
+    KEPT.wake_on(&context.stores.services, &queue);
+    KEPT.wake_on(&context.stores.slices, &queue);
     let wake = queue.clone();
     context.stores.nodes.on_change(move |change| {
         if change.old.and_then(endpoint) != change.new.and_then(endpoint) {
             wake.add(NAME);
         }
     });
-    let wake = queue.clone();
-    context.stores.namespaces.on_change(move |change| {
-        if change.new.is_some_and(|namespace| namespace.metadata.name.as_deref() == Some(NAMESPACE)) {
-            wake.add(NAME);
-        }
-    });
+    KEPT.wake_on_namespace(&context, &queue);
     queue.add(NAME);
     async move { queue.run("cluster DNS", 1, |_| reconcile(&context)).await }
-}
-
-fn wake_on<K: Stored>(store: &Store<K>, queue: &Arc<Queue<&'static str>>) {
-    let wake = queue.clone();
-    store.on_change(move |change: &Change<'_, K>| {
-        let is_it = |meta: &ObjectMeta| {
-            meta.name.as_deref() == Some(NAME) && meta.namespace.as_deref() == Some(NAMESPACE)
-        };
-        if change.sides().any(|object| is_it(object.meta())) {
-            wake.add(NAME);
-        }
-    });
 }
 
 async fn reconcile(context: &Context) -> Result<Again, Error> {
     let Some(address) = context.config.cluster_dns else {
         return Ok(Again::OnEvent);
     };
-    let namespace = context.stores.namespaces.find(&ObjectKey::new("", NAMESPACE));
-    if namespace.is_none_or(|namespace| is_deleting(&namespace.metadata)) {
+    if !KEPT.has_namespace(context) {
         return Ok(Again::OnEvent);
     }
     let nodes = context.stores.nodes.all();
     let mut endpoints: Vec<Endpoint> = nodes.iter().filter_map(|node| endpoint(node)).collect();
     endpoints.sort_by(|a, b| a.node_name.cmp(&b.node_name));
-    keep(context, |found| service(address, found)).await?;
-    keep(context, |found| slice(&endpoints, found)).await?;
+    KEPT.keep(context, |found| service(address, found)).await?;
+    KEPT.keep(context, |found| slice(&endpoints, found)).await?;
     Ok(Again::OnEvent)
-}
-
-/// Makes one object what `right` says it should be, given what it is.
-async fn keep<K: Stored + PartialEq>(
-    context: &Context,
-    right: impl Fn(Option<&K>) -> K,
-) -> Result<(), Error> {
-    let found = K::store(&context.stores).find(&ObjectKey::new(NAMESPACE, NAME));
-    let wanted = right(found.as_deref());
-    match found {
-        Some(found) if *found == wanted => Ok(()),
-        Some(_) => context.update(&wanted).await,
-        None => context.create(&wanted).await,
-    }
 }
 
 /// A node's name server, once the node has an address.
@@ -101,17 +69,6 @@ fn endpoint(node: &Node) -> Option<Endpoint> {
         node_name: node.metadata.name.clone(),
         ..Endpoint::default()
     })
-}
-
-fn metadata(found: Option<&ObjectMeta>, own: &[(&str, &str)]) -> ObjectMeta {
-    let mut meta = found.cloned().unwrap_or_else(|| ObjectMeta {
-        name: Some(NAME.to_owned()),
-        namespace: Some(NAMESPACE.to_owned()),
-        ..ObjectMeta::default()
-    });
-    let labels = meta.labels.get_or_insert_default();
-    labels.extend(own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-    meta
 }
 
 fn service(address: IpAddr, found: Option<&Service>) -> Service {
@@ -133,7 +90,7 @@ fn service(address: IpAddr, found: Option<&Service>) -> Service {
         spec.ports = Some(ports.into());
     }
     Service {
-        metadata: metadata(found.map(|found| &found.metadata), &[("k8s-app", NAME)]),
+        metadata: KEPT.metadata(found.map(|found| &found.metadata), &[("k8s-app", NAME)]),
         spec: Some(spec),
         status: found.and_then(|found| found.status.clone()),
     }
@@ -141,7 +98,7 @@ fn service(address: IpAddr, found: Option<&Service>) -> Service {
 
 fn slice(endpoints: &[Endpoint], found: Option<&EndpointSlice>) -> EndpointSlice {
     EndpointSlice {
-        metadata: metadata(found.map(|found| &found.metadata), &[(SERVICE_NAME, NAME)]),
+        metadata: KEPT.metadata(found.map(|found| &found.metadata), &[(SERVICE_NAME, NAME)]),
         address_type: "IPv4".to_owned(),
         endpoints: endpoints.to_vec(),
         ports: Some(

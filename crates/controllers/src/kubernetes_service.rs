@@ -8,84 +8,39 @@ use k8s_openapi::api::core::v1::{
     EndpointAddress, EndpointPort as OldPort, EndpointSubset, Endpoints, Service, ServicePort, ServiceSpec,
 };
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::config::Config;
-use crate::context::{Context, SERVICE_NAME, Stored};
+use crate::context::{Context, SERVICE_NAME};
 use crate::error::Error;
-use crate::objects::{ObjectKey, is_deleting};
+use crate::kept::Kept;
 use crate::queue::{Again, Queue};
-use crate::selector::Labels;
-use crate::store::{Change, Store};
 
 const NAME: &str = "kubernetes";
 const NAMESPACE: &str = "default";
+const KEPT: Kept = Kept { namespace: NAMESPACE, name: NAME };
 const PORT: &str = "https";
 
 /// Keeps the three objects right, for ever.
 /// The stores wake it from this call on, not only once the future is polled.
 pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     let queue = Queue::new();
-    wake_on(&context.stores.services, &queue);
-    wake_on(&context.stores.endpoints, &queue);
-    wake_on(&context.stores.slices, &queue);
-    let wake = queue.clone();
-    context.stores.namespaces.on_change(move |change| {
-        if change.new.is_some_and(|namespace| namespace.metadata.name.as_deref() == Some(NAMESPACE)) {
-            wake.add(NAME);
-        }
-    });
+    KEPT.wake_on(&context.stores.services, &queue);
+    KEPT.wake_on(&context.stores.endpoints, &queue);
+    KEPT.wake_on(&context.stores.slices, &queue);
+    KEPT.wake_on_namespace(&context, &queue);
     queue.add(NAME);
     async move { queue.run("kubernetes service", 1, |_| reconcile(&context)).await }
 }
 
-fn wake_on<K: Stored>(store: &Store<K>, queue: &Arc<Queue<&'static str>>) {
-    let wake = queue.clone();
-    store.on_change(move |change: &Change<'_, K>| {
-        let is_it = |meta: &ObjectMeta| {
-            meta.name.as_deref() == Some(NAME) && meta.namespace.as_deref() == Some(NAMESPACE)
-        };
-        if change.sides().any(|object| is_it(object.meta())) {
-            wake.add(NAME);
-        }
-    });
-}
-
 async fn reconcile(context: &Context) -> Result<Again, Error> {
-    let namespace = context.stores.namespaces.find(&ObjectKey::new("", NAMESPACE));
-    if namespace.is_none_or(|namespace| is_deleting(&namespace.metadata)) {
+    if !KEPT.has_namespace(context) {
         return Ok(Again::OnEvent);
     }
-    keep(context, |found| service(&context.config, found)).await?;
-    keep(context, |found| endpoints(&context.config, found)).await?;
-    keep(context, |found| slice(&context.config, found)).await?;
+    KEPT.keep(context, |found| service(&context.config, found)).await?;
+    KEPT.keep(context, |found| endpoints(&context.config, found)).await?;
+    KEPT.keep(context, |found| slice(&context.config, found)).await?;
     Ok(Again::OnEvent)
-}
-
-/// Makes one object what `right` says it should be, given what it is.
-async fn keep<K: Stored + PartialEq>(
-    context: &Context,
-    right: impl Fn(Option<&K>) -> K,
-) -> Result<(), Error> {
-    let found = K::store(&context.stores).find(&ObjectKey::new(NAMESPACE, NAME));
-    let wanted = right(found.as_deref());
-    match found {
-        Some(found) if *found == wanted => Ok(()),
-        Some(_) => context.update(&wanted).await,
-        None => context.create(&wanted).await,
-    }
-}
-
-fn metadata(found: Option<&ObjectMeta>, own: &[(&str, &str)]) -> ObjectMeta {
-    let mut meta = found.cloned().unwrap_or_else(|| ObjectMeta {
-        name: Some(NAME.to_owned()),
-        namespace: Some(NAMESPACE.to_owned()),
-        ..ObjectMeta::default()
-    });
-    let labels: &mut Labels = meta.labels.get_or_insert_default();
-    labels.extend(own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-    meta
 }
 
 fn service(config: &Config, found: Option<&Service>) -> Service {
@@ -107,7 +62,7 @@ fn service(config: &Config, found: Option<&Service>) -> Service {
         spec.ports = Some(vec![port]);
     }
     Service {
-        metadata: metadata(
+        metadata: KEPT.metadata(
             found.map(|found| &found.metadata),
             &[("component", "apiserver"), ("provider", "kubernetes")],
         ),
@@ -118,7 +73,7 @@ fn service(config: &Config, found: Option<&Service>) -> Service {
 
 fn endpoints(config: &Config, found: Option<&Endpoints>) -> Endpoints {
     Endpoints {
-        metadata: metadata(
+        metadata: KEPT.metadata(
             found.map(|found| &found.metadata),
             &[("endpointslice.kubernetes.io/skip-mirror", "true")],
         ),
@@ -144,7 +99,7 @@ fn slice(config: &Config, found: Option<&EndpointSlice>) -> EndpointSlice {
         IpAddr::V6(_) => "IPv6",
     };
     EndpointSlice {
-        metadata: metadata(found.map(|found| &found.metadata), &[(SERVICE_NAME, NAME)]),
+        metadata: KEPT.metadata(found.map(|found| &found.metadata), &[(SERVICE_NAME, NAME)]),
         address_type: family.to_owned(),
         endpoints: vec![Endpoint {
             addresses: vec![config.advertise.ip().to_string()],
@@ -163,6 +118,7 @@ fn slice(config: &Config, found: Option<&EndpointSlice>) -> EndpointSlice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::selector::Labels;
 
     fn config() -> Config {
         Config {

@@ -23,6 +23,7 @@ mod deployments;
 mod endpoints;
 mod error;
 mod garbage;
+mod kept;
 mod kubernetes_service;
 mod namespaces;
 mod node_ranges;
