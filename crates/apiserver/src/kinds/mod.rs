@@ -30,6 +30,7 @@ mod network_policy;
 mod networking_tests;
 mod node;
 mod pod;
+pub(crate) mod rbac;
 mod registry;
 mod replica_set;
 mod schema;

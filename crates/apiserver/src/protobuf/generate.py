@@ -17,11 +17,15 @@ ROOTS = [
     ("api/apps/v1", ["Deployment", "ReplicaSet"]),
     ("api/discovery/v1", ["EndpointSlice"]),
     ("api/coordination/v1", ["Lease"]),
+    ("api/rbac/v1", ["Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"]),
+    ("api/authentication/v1", ["TokenRequest", "TokenReview", "SelfSubjectReview"]),
+    ("api/authorization/v1", ["SubjectAccessReview", "LocalSubjectAccessReview", "SelfSubjectAccessReview",
+                              "SelfSubjectRulesReview"]),
     ("apimachinery/pkg/apis/meta/v1", ["DeleteOptions"]),
 ]
 SPECIAL = {
     "Quantity": "quantity", "IntOrString": "intstr", "Time": "time", "MicroTime": "microtime", "FieldsV1": "skip",
-    "RawExtension": "skip",
+    "RawExtension": "skip", "ExtraValue": "skip",
 }
 # Pointers in Go: their zero says something, and stands in the JSON. The zero of every other field is left out.
 POINTERS = """

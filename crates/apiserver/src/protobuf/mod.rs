@@ -74,7 +74,8 @@ fn message_name(api_version: &str, kind: &str) -> String {
         return "apimachinery.pkg.apis.meta.v1.DeleteOptions".to_owned();
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
-    let group = group.strip_suffix(".k8s.io").unwrap_or(group);
+    // networking.k8s.io is package `networking`, rbac.authorization.k8s.io is package `rbac`.
+    let group = group.split('.').next().unwrap_or(group);
     format!("api.{group}.{version}.{kind}")
 }
 

@@ -7,7 +7,7 @@ use super::{Kind, Scale};
 use crate::kinds::strategy::Rules;
 use crate::kinds::{
     config_map, controller_revision, daemon_set, deployment, endpoint_slice, endpoints, event, ingress,
-    lease, names, namespace, network_policy, node, pod, replica_set, secret, service, service_account,
+    lease, names, namespace, network_policy, node, pod, rbac, replica_set, secret, service, service_account,
     service_cidr,
 };
 
@@ -50,7 +50,7 @@ fn no_row(_: &Value, _: Timestamp) -> Vec<Value> {
 }
 
 /// In the order in which discovery lists them.
-pub(super) static KINDS: [Kind; 20] = [
+pub(super) static KINDS: [Kind; 24] = [
     Kind {
         plural: "namespaces",
         singular: "namespace",
@@ -236,5 +236,39 @@ pub(super) static KINDS: [Kind; 20] = [
         columns: lease::COLUMNS,
         row: lease::row,
         ..kind("coordination.k8s.io", "v1", "Lease", &lease::Lease)
+    },
+    Kind {
+        plural: "clusterroles",
+        singular: "clusterrole",
+        namespaced: false,
+        columns: rbac::ROLE_COLUMNS,
+        row: rbac::role_row,
+        name_rule: rbac::path_segment,
+        ..kind(rbac::GROUP, "v1", "ClusterRole", &rbac::Role { namespaced: false })
+    },
+    Kind {
+        plural: "clusterrolebindings",
+        singular: "clusterrolebinding",
+        namespaced: false,
+        columns: rbac::BINDING_COLUMNS,
+        row: rbac::binding_row,
+        name_rule: rbac::path_segment,
+        ..kind(rbac::GROUP, "v1", "ClusterRoleBinding", &rbac::Binding { namespaced: false })
+    },
+    Kind {
+        plural: "roles",
+        singular: "role",
+        columns: rbac::ROLE_COLUMNS,
+        row: rbac::role_row,
+        name_rule: rbac::path_segment,
+        ..kind(rbac::GROUP, "v1", "Role", &rbac::Role { namespaced: true })
+    },
+    Kind {
+        plural: "rolebindings",
+        singular: "rolebinding",
+        columns: rbac::BINDING_COLUMNS,
+        row: rbac::binding_row,
+        name_rule: rbac::path_segment,
+        ..kind(rbac::GROUP, "v1", "RoleBinding", &rbac::Binding { namespaced: true })
     },
 ];

@@ -14,7 +14,10 @@ ROOTS = [
     "core.v1.Secret", "core.v1.Service", "core.v1.ServiceAccount", "apps.v1.Deployment", "apps.v1.ReplicaSet",
     "discovery.v1.EndpointSlice", "coordination.v1.Lease", "apps.v1.DaemonSet", "apps.v1.ControllerRevision",
     "networking.v1.Ingress", "networking.v1.IngressClass", "networking.v1.NetworkPolicy", "networking.v1.ServiceCIDR",
-    "networking.v1.IPAddress",
+    "networking.v1.IPAddress", "rbac.v1.Role", "rbac.v1.ClusterRole", "rbac.v1.RoleBinding", "rbac.v1.ClusterRoleBinding",
+    "authentication.v1.TokenRequest", "authentication.v1.TokenReview", "authentication.v1.SelfSubjectReview",
+    "authorization.v1.SubjectAccessReview", "authorization.v1.LocalSubjectAccessReview",
+    "authorization.v1.SelfSubjectAccessReview", "authorization.v1.SelfSubjectRulesReview",
 ]
 SCALARS = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": "quantity",
