@@ -32,7 +32,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> &str {
 pub(super) fn decode(
     headers: &HeaderMap,
     body: &Bytes,
-    served: Served,
+    served: &Served,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let (object, duplicates) = read(headers, body)?;
@@ -66,7 +66,7 @@ pub(super) fn parse(body: &Bytes) -> Result<(Value, Vec<String>), Status> {
 pub(super) fn finish(
     mut object: Value,
     duplicates: Vec<String>,
-    served: Served,
+    served: &Served,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let Some(map) = object.as_object_mut() else {
@@ -74,12 +74,8 @@ pub(super) fn finish(
             "couldn't get version/kind; json parse error: the body is not an object",
         ));
     };
-    let version = if served.group.is_empty() {
-        served.version.to_owned()
-    } else {
-        format!("{}/{}", served.group, served.version)
-    };
-    check_text(map, "kind", served.kind.kind, |found| {
+    let version = served.api_version();
+    check_text(map, "kind", &served.kind.kind, |found| {
         format!(
             "{found} in version {:?} cannot be handled as a {}: no kind {found:?} is registered for this path",
             served.version, served.kind.kind
@@ -88,7 +84,7 @@ pub(super) fn finish(
     check_text(map, "apiVersion", &version, |found| {
         format!("the API version in the data ({found}) does not match the expected API version ({version})")
     })?;
-    convert_in(served.kind, served.group, served.version, &mut object);
+    convert_in(&served.kind, &served.group, &served.version, &mut object);
     let shape = served.kind.check_shape(&mut object)?;
     let found: Vec<String> = match validation {
         FieldValidation::Ignore => Vec::new(),

@@ -29,8 +29,9 @@ const LASTING: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 impl Api {
     pub(super) async fn delete_one(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
-        let kind = target.served.kind;
-        let renderer = Renderer { served: target.served, form: negotiate(&call.headers, &call.query)? };
+        let kind = &target.served.kind;
+        let renderer =
+            Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
         let options = DeleteOptions::parse(&call.query, &call.body)?;
         let Modified { record, removed } = self.delete(target, &options).await?;
         if !removed {
@@ -39,9 +40,9 @@ impl Api {
         let object: Value = serde_json::from_slice(&record.json).map_err(Status::internal)?;
         let mut details = json!({"name": target.name});
         if !kind.group.is_empty() {
-            details["group"] = kind.group.into();
+            details["group"] = kind.group.as_ref().into();
         }
-        details["kind"] = kind.plural.into();
+        details["kind"] = kind.plural.as_ref().into();
         details["uid"] = meta::text(&object, "uid").into();
         let success = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
@@ -54,11 +55,12 @@ impl Api {
         target: &Target,
         call: &Call,
     ) -> Result<Answer, Status> {
-        let kind = target.served.kind;
+        let kind = &target.served.kind;
         if kind.namespaced && target.namespace.is_empty() {
             return Err(Status::method_not_allowed());
         }
-        let renderer = Renderer { served: target.served, form: negotiate(&call.headers, &call.query)? };
+        let renderer =
+            Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
         let options = DeleteOptions::parse(&call.query, &call.body)?;
         let page = self.page(target, &ListOptions::parse(&call.query, kind, &target.resource())?)?;
         let named = |record: Record| Target { name: record.key.name().to_owned(), ..target.clone() };
@@ -84,10 +86,10 @@ impl Api {
     }
 
     async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Modified, Status> {
-        let kind = target.served.kind;
-        if kind.kind == "Namespace" && LASTING.contains(&target.name.as_str()) {
+        let kind = &target.served.kind;
+        if kind.is("", "Namespace") && LASTING.contains(&target.name.as_str()) {
             let detail = "this namespace may not be deleted";
-            return Err(Status::forbidden(kind.group, kind.plural, &target.name, detail));
+            return Err(Status::forbidden(&kind.group, &kind.plural, &target.name, detail));
         }
         self.modify(target, options.dry_run, |old, record| {
             check_preconditions(kind, &target.name, old, record, options)?;
@@ -114,14 +116,14 @@ fn check_preconditions(
     let uid = meta::text(old, "uid");
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         let detail = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
-        return Err(Status::conflict(kind.group, kind.plural, name, &detail));
+        return Err(Status::conflict(&kind.group, &kind.plural, name, &detail));
     }
     let revision = record.revision.to_string();
     if let Some(wanted) = options.resource_version.as_deref().filter(|wanted| *wanted != revision) {
         let detail = format!(
             "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {revision}"
         );
-        return Err(Status::conflict(kind.group, kind.plural, name, &detail));
+        return Err(Status::conflict(&kind.group, &kind.plural, name, &detail));
     }
     Ok(())
 }
@@ -142,7 +144,7 @@ fn step(kind: &Kind, old: &Value, options: &DeleteOptions, now: Timestamp) -> St
     let mut new = old.clone();
     let terminating = meta::is_terminating(old);
     let running = old.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
-    let mut grace = if kind.kind == "Pod" { pod_grace(old, options.grace_seconds) } else { 0 };
+    let mut grace = if kind.is("", "Pod") { pod_grace(old, options.grace_seconds) } else { 0 };
     if terminating {
         // A second deletion can only shorten the time that is left.
         grace = if options.grace_seconds.is_none() { running } else { grace.min(running) };
@@ -150,7 +152,7 @@ fn step(kind: &Kind, old: &Value, options: &DeleteOptions, now: Timestamp) -> St
     let Some(metadata) = meta::metadata_mut(&mut new) else { return Step::Remove };
     set_finalizers(metadata, options.propagation);
     let held = metadata.contains_key("finalizers");
-    let content = kind.kind == "Namespace"
+    let content = kind.is("", "Namespace")
         && old.pointer("/spec/finalizers").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     if grace == 0 && !held && !content {
         return Step::Remove;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::render::Form;
 use crate::http::{Answer, json, json_bytes};
-use crate::kinds::{self, Served};
+use crate::kinds::{Registry, Served};
 use crate::status::Status;
 
 /// The release whose API this is.
@@ -40,29 +40,29 @@ fn architecture() -> &'static str {
 }
 
 /// A group with its versions, the stored one first.
-struct Group {
-    name: &'static str,
-    versions: Vec<&'static str>,
+struct Group<'a> {
+    name: &'a str,
+    versions: Vec<&'a str>,
 }
 
 /// In the order in which kubectl should prefer them: groups in which something is stored come first.
-fn all_groups() -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for served in kinds::served() {
+fn all_groups(registry: &Registry) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for served in registry.served() {
         let index = groups.iter().position(|group| group.name == served.group).unwrap_or_else(|| {
-            groups.push(Group { name: served.group, versions: Vec::new() });
+            groups.push(Group { name: &served.group, versions: Vec::new() });
             groups.len() - 1
         });
-        if !groups[index].versions.contains(&served.version) {
-            groups[index].versions.push(served.version);
+        if !groups[index].versions.contains(&served.version.as_ref()) {
+            groups[index].versions.push(&served.version);
         }
     }
     groups
 }
 
-pub(super) fn core_versions(form: Form) -> Answer {
+pub(super) fn core_versions(registry: &Registry, form: Form) -> Answer {
     if form == Form::Discovery {
-        return aggregated(|group| group.name.is_empty());
+        return aggregated(registry, |group| group.name.is_empty());
     }
     let versions = json!({
         "kind": "APIVersions", "versions": ["v1"],
@@ -71,17 +71,17 @@ pub(super) fn core_versions(form: Form) -> Answer {
     json(StatusCode::OK, &versions)
 }
 
-pub(super) fn groups(form: Form) -> Answer {
+pub(super) fn groups(registry: &Registry, form: Form) -> Answer {
     if form == Form::Discovery {
-        return aggregated(|group| !group.name.is_empty());
+        return aggregated(registry, |group| !group.name.is_empty());
     }
-    let groups = all_groups();
+    let groups = all_groups(registry);
     let named: Vec<Value> = groups.iter().filter(|group| !group.name.is_empty()).map(group_value).collect();
     json(StatusCode::OK, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named}))
 }
 
-pub(super) fn group(name: &str) -> Result<Answer, Status> {
-    let groups = all_groups();
+pub(super) fn group(registry: &Registry, name: &str) -> Result<Answer, Status> {
+    let groups = all_groups(registry);
     let found = groups
         .iter()
         .find(|group| group.name == name && !name.is_empty())
@@ -92,7 +92,7 @@ pub(super) fn group(name: &str) -> Result<Answer, Status> {
     Ok(json(StatusCode::OK, &value))
 }
 
-fn group_value(group: &Group) -> Value {
+fn group_value(group: &Group<'_>) -> Value {
     let version =
         |version: &&str| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
@@ -108,10 +108,10 @@ struct Sub {
 }
 
 fn subresources(served: &Served) -> Vec<Sub> {
-    let (kind, read_write): (_, &[&str]) = (served.kind, &["get", "patch", "update"]);
+    let (kind, read_write): (_, &[&str]) = (&served.kind, &["get", "patch", "update"]);
     let mut out = Vec::new();
-    match kind.kind {
-        "Pod" => {
+    match (kind.group.as_ref(), kind.kind.as_ref()) {
+        ("", "Pod") => {
             let session: &[&str] = &["create", "get"];
             out.push(Sub { name: "attach", kind: Some(("", "v1", "PodAttachOptions")), verbs: session });
             out.push(Sub { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] });
@@ -123,7 +123,7 @@ fn subresources(served: &Served) -> Vec<Sub> {
                 verbs: session,
             });
         }
-        "Namespace" => out.push(Sub { name: "finalize", kind: None, verbs: &["update"] }),
+        ("", "Namespace") => out.push(Sub { name: "finalize", kind: None, verbs: &["update"] }),
         _ => {}
     }
     if kind.scale.is_some() {
@@ -135,25 +135,25 @@ fn subresources(served: &Served) -> Vec<Sub> {
     out
 }
 
-pub(super) fn resources(group: &str, version: &str) -> Result<Answer, Status> {
+pub(super) fn resources(registry: &Registry, group: &str, version: &str) -> Result<Answer, Status> {
     let mut list = Vec::new();
-    for served in kinds::served().filter(|served| served.group == group && served.version == version) {
-        let kind = served.kind;
+    for served in registry.served_in(group, version) {
+        let kind = &served.kind;
         let mut entry = json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
             "verbs": VERBS,
         });
-        name_lists(&mut entry, &served);
+        name_lists(&mut entry, served);
         list.push(entry);
-        for sub in subresources(&served) {
+        for sub in subresources(served) {
             let mut entry = json!({
                 "name": format!("{}/{}", kind.plural, sub.name), "singularName": "", "namespaced": kind.namespaced,
             });
-            if let Some((group, version, _)) = sub.kind.filter(|(group, ..)| *group != served.group) {
+            if let Some((group, version, _)) = sub.kind.filter(|(group, ..)| served.group != *group) {
                 entry["group"] = group.into();
                 entry["version"] = version.into();
             }
-            entry["kind"] = sub.kind.map_or(kind.kind, |(.., kind)| kind).into();
+            entry["kind"] = sub.kind.map_or(kind.kind.as_ref(), |(.., kind)| kind).into();
             entry["verbs"] = json!(sub.verbs);
             list.push(entry);
         }
@@ -172,7 +172,7 @@ fn name_lists(entry: &mut Value, served: &Served) {
     if !served.stored {
         return;
     }
-    for (field, list) in [("shortNames", served.kind.short_names), ("categories", served.kind.categories)] {
+    for (field, list) in [("shortNames", &served.kind.short_names), ("categories", &served.kind.categories)] {
         if !list.is_empty() {
             entry[field] = json!(list);
         }
@@ -180,23 +180,23 @@ fn name_lists(entry: &mut Value, served: &Served) {
 }
 
 /// Everything in one document (apidiscovery.k8s.io/v2).
-fn aggregated(wanted: impl Fn(&Group) -> bool) -> Answer {
-    let groups = all_groups();
-    let items: Vec<Value> = groups.iter().filter(|group| wanted(group)).map(aggregated_group).collect();
+fn aggregated(registry: &Registry, wanted: impl Fn(&Group<'_>) -> bool) -> Answer {
+    let groups = all_groups(registry);
+    let items: Vec<Value> =
+        groups.iter().filter(|group| wanted(group)).map(|group| aggregated_group(registry, group)).collect();
     let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
     let mut answer = json(StatusCode::OK, &list);
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
     answer
 }
 
-fn aggregated_group(group: &Group) -> Value {
+fn aggregated_group(registry: &Registry, group: &Group<'_>) -> Value {
     let versions: Vec<Value> = group
         .versions
         .iter()
         .map(|version| {
-            let served =
-                kinds::served().filter(|served| served.group == group.name && served.version == *version);
-            let resources: Vec<Value> = served.map(|served| aggregated_resource(&served)).collect();
+            let resources: Vec<Value> =
+                registry.served_in(group.name, version).map(aggregated_resource).collect();
             json!({"version": version, "resources": resources, "freshness": "Current"})
         })
         .collect();
@@ -208,9 +208,9 @@ fn aggregated_group(group: &Group) -> Value {
 }
 
 fn aggregated_resource(served: &Served) -> Value {
-    let kind = served.kind;
+    let kind = &served.kind;
     let response = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
-    let own = (served.group, served.version, kind.kind);
+    let own = (served.group.as_ref(), served.version.as_ref(), kind.kind.as_ref());
     let mut entry = json!({
         "resource": kind.plural, "responseKind": response(own),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },

@@ -30,7 +30,7 @@ use tokio::sync::watch as signal;
 
 use crate::config::{Config, ServeError};
 use crate::http::{Answer, Identity, Query, read_body, status_answer};
-use crate::kinds::{self, Allocation, Context, Kind};
+use crate::kinds::{Allocation, Context, Kind, Registry};
 use crate::status::Status;
 use crate::store::{Key, ListQuery, Operation, Start, Store, WriteError};
 use logs::NodeAgents;
@@ -47,6 +47,8 @@ pub(crate) struct Api {
     store: Arc<Store>,
     allocation: Allocation,
     agents: NodeAgents,
+    /// The kinds that are served now.
+    registry: signal::Sender<Arc<Registry>>,
     stop: signal::Receiver<bool>,
 }
 
@@ -81,7 +83,8 @@ impl Api {
             allocation.restore(&service);
         }
         let agents = NodeAgents::new(config)?;
-        let api = Self { store: Arc::new(store), allocation, agents, stop };
+        let registry = signal::Sender::new(Arc::clone(Registry::built_in()));
+        let api = Self { store: Arc::new(store), allocation, agents, registry, stop };
         for name in FIRST_NAMESPACES {
             api.make_namespace(name).await?;
         }
@@ -112,7 +115,8 @@ impl Api {
     ) -> Result<Answer, Status> {
         let upgrade = hyper::upgrade::on(&mut request);
         let (head, body) = request.into_parts();
-        let route = Route::parse(head.uri.path());
+        let registry = self.registry();
+        let route = Route::parse(head.uri.path(), &registry);
         if let Some(answer) = public(route.as_ref(), &head.method)? {
             return Ok(answer);
         }
@@ -133,7 +137,7 @@ impl Api {
             let call = Call { method: head.method, headers: head.headers, query, body, upgrade };
             match route {
                 Route::Objects(target) => api.objects(target, call).await,
-                other => documents(&other, &call),
+                other => documents(&other, &call, &registry),
             }
         };
         // A watch or a log is open for as long as it likes: only the time to its first byte is bounded here.
@@ -177,15 +181,18 @@ impl Api {
         }
     }
 
+    /// The kinds that are served now; a request goes on with those it began with.
+    fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry.borrow())
+    }
+
     fn context(&self, dry_run: bool) -> Context<'_> {
         Context { now: Timestamp::now(), allocation: &self.allocation, dry_run }
     }
 
     async fn make_namespace(&self, name: &str) -> Result<(), ServeError> {
-        // The kind is part of the registry, which is fixed.
-        let Some(kind) = kinds::registry().iter().find(|kind| kind.kind == "Namespace") else {
-            return Ok(());
-        };
+        let registry = self.registry();
+        let Some(kind) = registry.kind("", "Namespace") else { return Ok(()) };
         let key = Key::new(&target::resource_of(kind), "", name);
         let mut object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         meta::on_create(&mut object, kind, "", Timestamp::now());
@@ -214,7 +221,7 @@ fn public(route: Option<&Route>, method: &Method) -> Result<Option<Answer>, Stat
     }
 }
 
-fn documents(route: &Route, call: &Call) -> Result<Answer, Status> {
+fn documents(route: &Route, call: &Call, registry: &Registry) -> Result<Answer, Status> {
     if call.method != Method::GET {
         return Err(Status::method_not_allowed());
     }
@@ -223,12 +230,12 @@ fn documents(route: &Route, call: &Call) -> Result<Answer, Status> {
     }
     let form = render::negotiate(&call.headers, &call.query)?;
     match route {
-        Route::CoreVersions => Ok(discovery::core_versions(form)),
-        Route::Groups => Ok(discovery::groups(form)),
-        Route::Group(group) => discovery::group(group),
-        Route::Resources { group, version } => discovery::resources(group, version),
-        Route::OpenApiIndex => Ok(openapi::index()),
-        Route::OpenApi { group, version } => openapi::document(group, version),
+        Route::CoreVersions => Ok(discovery::core_versions(registry, form)),
+        Route::Groups => Ok(discovery::groups(registry, form)),
+        Route::Group(group) => discovery::group(registry, group),
+        Route::Resources { group, version } => discovery::resources(registry, group, version),
+        Route::OpenApiIndex => Ok(openapi::index(registry)),
+        Route::OpenApi { group, version } => openapi::document(registry, group, version),
         Route::OpenApiV2 | Route::Health | Route::Version | Route::Objects(_) => Err(Status::unknown_path()),
     }
 }
@@ -236,9 +243,9 @@ fn documents(route: &Route, call: &Call) -> Result<Answer, Status> {
 /// How a failed write is told, when retrying is over.
 fn write_failed(kind: &Kind, name: &str, error: &WriteError) -> Status {
     match error {
-        WriteError::Exists => Status::already_exists(kind.group, kind.plural, name),
-        WriteError::Missing => Status::not_found(kind.group, kind.plural, name),
-        WriteError::Modified => Status::modified(kind.group, kind.plural, name),
+        WriteError::Exists => Status::already_exists(&kind.group, &kind.plural, name),
+        WriteError::Missing => Status::not_found(&kind.group, &kind.plural, name),
+        WriteError::Modified => Status::modified(&kind.group, &kind.plural, name),
         WriteError::NoMetadata => Status::bad_request("the object has no metadata"),
         WriteError::Disk(source) => Status::internal(format!("{error}: {source}")),
         WriteError::Closed => Status::unavailable("the server is shutting down"),

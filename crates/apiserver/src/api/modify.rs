@@ -66,7 +66,7 @@ impl Api {
                     return Ok(Modified { record, removed });
                 }
                 Err(WriteError::Modified | WriteError::Missing) if attempts < ATTEMPTS => attempts += 1,
-                Err(error) => return Err(write_failed(target.served.kind, &target.name, &error)),
+                Err(error) => return Err(write_failed(&target.served.kind, &target.name, &error)),
             }
         }
     }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::http::{Answer, json, json_bytes};
-use crate::kinds::{self, Served};
+use crate::kinds::{Registry, Served};
 use crate::status::Status;
 
 fn place(served: &Served) -> String {
@@ -61,22 +61,22 @@ pub(super) fn version_2(headers: &HeaderMap) -> Result<Answer, Status> {
     Ok(json(StatusCode::OK, &document))
 }
 
-pub(super) fn index() -> Answer {
+pub(super) fn index(registry: &Registry) -> Answer {
     let mut paths = Map::new();
-    for served in kinds::served() {
-        let place = place(&served);
+    for served in registry.served() {
+        let place = place(served);
         let url = format!("/openapi/v3/{place}");
         paths.insert(place, json!({"serverRelativeURL": url}));
     }
     json(StatusCode::OK, &json!({"paths": paths}))
 }
 
-pub(super) fn document(group: &str, version: &str) -> Result<Answer, Status> {
+pub(super) fn document(registry: &Registry, group: &str, version: &str) -> Result<Answer, Status> {
     let mut paths = Map::new();
-    for served in kinds::served().filter(|served| served.group == group && served.version == version) {
+    for served in registry.served_in(group, version) {
         let namespace = if served.kind.namespaced { "namespaces/{namespace}/" } else { "" };
-        let path = format!("/{}/{namespace}{}/{{name}}", place(&served), served.kind.plural);
-        paths.insert(path, item(&served));
+        let path = format!("/{}/{namespace}{}/{{name}}", place(served), served.kind.plural);
+        paths.insert(path, item(served));
     }
     if paths.is_empty() {
         return Err(Status::unknown_path());

@@ -1,5 +1,7 @@
 //! Options of requests, from the query and from bodies.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -161,7 +163,7 @@ struct Token {
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 
 impl ListOptions {
-    pub(crate) fn parse(query: &Query, kind: &'static Kind, resource: &str) -> Result<Self, Status> {
+    pub(crate) fn parse(query: &Query, kind: &Arc<Kind>, resource: &str) -> Result<Self, Status> {
         let selector = Selector::parse(kind, query.text("labelSelector"), query.text("fieldSelector"))?;
         let limit = query.number("limit")?.filter(|limit| *limit > 0);
         let text = query.text("resourceVersion");

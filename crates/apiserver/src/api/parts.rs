@@ -37,9 +37,9 @@ impl Api {
                 let wanted = match &patch {
                     // A Scale has no lists: a strategic patch is a merge patch.
                     Some(Patch::Strategic(patch)) => {
-                        Patch::Merge(patch.clone()).apply(target.served.kind, &shown(old, scale))?
+                        Patch::Merge(patch.clone()).apply(&target.served.kind, &shown(old, scale))?
                     }
-                    Some(patch) => patch.apply(target.served.kind, &shown(old, scale))?,
+                    Some(patch) => patch.apply(&target.served.kind, &shown(old, scale))?,
                     None => sent.clone(),
                 };
                 self.scaled(target, &wanted, old, record, scale, options.dry_run)
@@ -54,12 +54,12 @@ impl Api {
         wanted: &Value,
         old: &Value,
         record: &Record,
-        scale: Scale,
+        scale: &Scale,
         dry_run: bool,
     ) -> Result<Change, Status> {
-        let kind = target.served.kind;
+        let kind = &target.served.kind;
         if revision_of(wanted)?.is_some_and(|revision| revision != record.revision) {
-            return Err(Status::modified(kind.group, kind.plural, &target.name));
+            return Err(Status::modified(&kind.group, &kind.plural, &target.name));
         }
         let replicas = wanted.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
         let invalid = |detail: &str| {
@@ -75,7 +75,7 @@ impl Api {
             Some(_) => {}
         }
         let mut new = old.clone();
-        set(&mut new, scale.spec_replicas, replicas);
+        set(&mut new, &scale.spec_replicas, replicas);
         self.updated(target, new, old, record, dry_run)
     }
 
@@ -88,7 +88,7 @@ impl Api {
             let cause = Cause::required("target.name", "");
             return Err(Status::invalid("", "Binding", &target.name, vec![cause]));
         }
-        meta::check_path(&binding, target.served.kind, &target.namespace, &target.name)?;
+        meta::check_path(&binding, &target.served.kind, &target.namespace, &target.name)?;
         let uid = meta::text(&binding, "uid").to_owned();
         self.modify(target, options.dry_run, |old, _| {
             let conflict = |detail: &str| Status::conflict("", "pods/binding", &target.name, detail);
@@ -123,25 +123,25 @@ impl Api {
     }
 }
 
-fn scale_of(target: &Target) -> Result<Scale, Status> {
-    target.served.kind.scale.ok_or_else(Status::unknown_path)
+fn scale_of(target: &Target) -> Result<&Scale, Status> {
+    target.served.kind.scale.as_ref().ok_or_else(Status::unknown_path)
 }
 
 /// The autoscaling/v1 Scale of an object.
-fn shown(object: &Value, scale: Scale) -> Value {
+fn shown(object: &Value, scale: &Scale) -> Value {
     let mut metadata = Map::new();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.get("metadata").and_then(|metadata| metadata.get(field)) {
             metadata.insert(field.to_owned(), value.clone());
         }
     }
-    let number = |pointer| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
-        "spec": {"replicas": number(scale.spec_replicas)},
+        "spec": {"replicas": number(&scale.spec_replicas)},
         "status": {
-            "replicas": number(scale.status_replicas),
-            "selector": object.pointer(scale.selector).map(selector_text).unwrap_or_default(),
+            "replicas": number(&scale.status_replicas),
+            "selector": object.pointer(&scale.selector).map(selector_text).unwrap_or_default(),
         },
     })
 }

@@ -72,17 +72,18 @@ impl Patch {
 
 impl Api {
     pub(super) async fn patch(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
-        let kind = target.served.kind;
-        let renderer = Renderer { served: target.served, form: negotiate(&call.headers, &call.query)? };
+        let kind = &target.served.kind;
+        let renderer =
+            Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
         let options = WriteOptions::parse(&call.query)?;
         let (patch, duplicates) = Patch::parse(&call.headers, &call.body)?;
         let mut warnings = Vec::new();
         let modified = self
             .modify(target, options.dry_run, |old, record| {
                 let mut shown = old.clone();
-                convert_out(kind, target.served.group, target.served.version, &mut shown);
+                convert_out(kind, &target.served.group, &target.served.version, &mut shown);
                 let patched = patch.apply(kind, &shown)?;
-                let decoded = finish(patched, duplicates.clone(), target.served, options.field_validation)?;
+                let decoded = finish(patched, duplicates.clone(), &target.served, options.field_validation)?;
                 meta::check_path(&decoded.object, kind, &target.namespace, &target.name)?;
                 warnings = decoded.warnings;
                 self.updated(target, decoded.object, old, record, options.dry_run)

@@ -15,14 +15,16 @@ use crate::store::{ListError, ListQuery, Record};
 
 impl Api {
     pub(super) fn read_one(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
-        let renderer = Renderer { served: target.served, form: negotiate(&call.headers, &call.query)? };
+        let renderer =
+            Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
         let record = self.stored(target)?;
         Ok(json_bytes(StatusCode::OK, renderer.object(&record.json)))
     }
 
     pub(super) async fn list(self: &Arc<Self>, target: &Target, call: &Call) -> Result<Answer, Status> {
-        let renderer = Renderer { served: target.served, form: negotiate(&call.headers, &call.query)? };
-        let options = ListOptions::parse(&call.query, target.served.kind, &target.resource())?;
+        let renderer =
+            Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
+        let options = ListOptions::parse(&call.query, &target.served.kind, &target.resource())?;
         let (api, target) = (Arc::clone(self), target.clone());
         // A large list takes long enough to hold up others on this thread.
         let scan = tokio::task::spawn_blocking(move || {
@@ -54,9 +56,9 @@ impl Api {
 
     /// The object of the path.
     pub(super) fn stored(&self, target: &Target) -> Result<Record, Status> {
-        let kind = target.served.kind;
+        let kind = &target.served.kind;
         let found = self.store.get(&target.key()).map_err(Status::internal)?;
-        found.ok_or_else(|| Status::not_found(kind.group, kind.plural, &target.name))
+        found.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, &target.name))
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Form, Stat
 }
 
 /// Shows objects of one kind in one form.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Renderer {
     pub(crate) served: Served,
     pub(crate) form: Form,
@@ -153,14 +153,13 @@ impl Renderer {
 
     /// `v1`, `apps/v1`: as the path says.
     pub(crate) fn api_version(&self) -> String {
-        let Served { group, version, .. } = self.served;
-        if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+        self.served.api_version()
     }
 
     fn converted(&self, stored: &Bytes) -> Value {
         // We wrote it: it is JSON.
         let mut object = serde_json::from_slice(stored).unwrap_or(Value::Null);
-        convert_out(self.served.kind, self.served.group, self.served.version, &mut object);
+        convert_out(&self.served.kind, &self.served.group, &self.served.version, &mut object);
         object
     }
 
@@ -179,7 +178,7 @@ impl Renderer {
             .map(|column| {
                 json!({
                     "name": column.name, "type": column.kind, "format": column.format,
-                    "description": "", "priority": column.priority,
+                    "description": column.description, "priority": column.priority,
                 })
             })
             .collect();

@@ -1,7 +1,7 @@
 //! Paths: what a request is about.
 
 use crate::http::Query;
-use crate::kinds::{self, Served};
+use crate::kinds::{Kind, Registry, Served};
 use crate::store::Key;
 
 /// What a path names.
@@ -80,7 +80,7 @@ pub(crate) enum Session {
 
 impl Route {
     /// Reads a path; `None` when there is nothing.
-    pub(crate) fn parse(path: &str) -> Option<Self> {
+    pub(crate) fn parse(path: &str, registry: &Registry) -> Option<Self> {
         let segments: Vec<String> =
             path.split('/').filter(|part| !part.is_empty()).map(crate::http::decode).collect();
         // NUL divides keys in the store, and a slash cannot be part of a name.
@@ -108,22 +108,20 @@ impl Route {
             ["apis", group, version] => {
                 Some(Self::Resources { group: (*group).to_owned(), version: (*version).to_owned() })
             }
-            ["api", version, rest @ ..] => objects("", version, rest).map(Self::Objects),
-            ["apis", group, version, rest @ ..] => objects(group, version, rest).map(Self::Objects),
+            ["api", version, rest @ ..] => objects(registry, "", version, rest).map(Self::Objects),
+            ["apis", group, version, rest @ ..] => objects(registry, group, version, rest).map(Self::Objects),
             _ => None,
         }
     }
 }
 
-fn objects(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
+fn objects(registry: &Registry, group: &str, version: &str, rest: &[&str]) -> Option<Target> {
     let find = |plural: &str, namespaced: Option<bool>| {
-        kinds::served().find(|served| {
-            (served.group, served.version, served.kind.plural) == (group, version, plural)
-                && namespaced.is_none_or(|namespaced| namespaced == served.kind.namespaced)
-        })
+        let found = registry.find(group, version, plural);
+        found.filter(|served| namespaced.is_none_or(|namespaced| namespaced == served.kind.namespaced))
     };
-    let target = |served: Served, namespace: &str, name: &str, part: Part| Target {
-        served,
+    let target = |served: &Served, namespace: &str, name: &str, part: Part| Target {
+        served: served.clone(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         part,
@@ -132,14 +130,14 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
         // A namespace's own subresources look like collections in it.
         ["namespaces", name, part @ ("status" | "finalize")] => {
             let served = find("namespaces", Some(false))?;
-            Some(target(served, "", name, part_of(&served, part)?))
+            Some(target(served, "", name, part_of(served, part)?))
         }
         ["namespaces", namespace, plural, inner @ ..] => {
             let served = find(plural, Some(true))?;
             match inner {
                 [] => Some(target(served, namespace, "", Part::Whole)),
                 [name] => Some(target(served, namespace, name, Part::Whole)),
-                [name, part] => Some(target(served, namespace, name, part_of(&served, part)?)),
+                [name, part] => Some(target(served, namespace, name, part_of(served, part)?)),
                 _ => None,
             }
         }
@@ -147,26 +145,26 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
         [plural, name] => Some(target(find(plural, Some(false))?, "", name, Part::Whole)),
         [plural, name, part] => {
             let served = find(plural, Some(false))?;
-            Some(target(served, "", name, part_of(&served, part)?))
+            Some(target(served, "", name, part_of(served, part)?))
         }
         _ => None,
     }
 }
 
 fn part_of(served: &Served, segment: &str) -> Option<Part> {
-    let kind = served.kind;
+    let kind = &served.kind;
     let parts = [
         ("status", Part::Status, kind.status),
         ("scale", Part::Scale, kind.scale.is_some()),
-        ("log", Part::Log, kind.kind == "Pod"),
-        ("binding", Part::Binding, kind.kind == "Pod"),
-        ("exec", Part::Session(Session::Exec), kind.kind == "Pod"),
-        ("attach", Part::Session(Session::Attach), kind.kind == "Pod"),
-        ("portforward", Part::Session(Session::PortForward), kind.kind == "Pod"),
-        ("finalize", Part::Finalize, kind.kind == "Namespace"),
+        ("log", Part::Log, kind.is("", "Pod")),
+        ("binding", Part::Binding, kind.is("", "Pod")),
+        ("exec", Part::Session(Session::Exec), kind.is("", "Pod")),
+        ("attach", Part::Session(Session::Attach), kind.is("", "Pod")),
+        ("portforward", Part::Session(Session::PortForward), kind.is("", "Pod")),
+        ("finalize", Part::Finalize, kind.is("", "Namespace")),
     ];
     let served = parts.into_iter().find(|(name, _, has)| *name == segment && *has).map(|(_, part, _)| part);
-    let refused = || REFUSED.iter().find(|(name, _)| kind.kind == "Pod" && *name == segment);
+    let refused = || REFUSED.iter().find(|(name, _)| kind.is("", "Pod") && *name == segment);
     served.or_else(|| refused().map(|(_, what)| Part::Refused(what)))
 }
 
@@ -178,12 +176,12 @@ impl Target {
 
     /// Key of another object of the same collection.
     pub(crate) fn key_of(&self, name: &str) -> Key {
-        Key::new(&resource_of(self.served.kind), &self.namespace, name)
+        Key::new(&resource_of(&self.served.kind), &self.namespace, name)
     }
 
     /// The collection in the store: `pods`, `deployments.apps`.
     pub(crate) fn resource(&self) -> String {
-        resource_of(self.served.kind)
+        resource_of(&self.served.kind)
     }
 
     /// The one namespace that the request is about.
@@ -193,8 +191,12 @@ impl Target {
 }
 
 /// Name of a kind's collection in the store.
-pub(crate) fn resource_of(kind: &kinds::Kind) -> String {
-    if kind.group.is_empty() { kind.plural.to_owned() } else { format!("{}.{}", kind.plural, kind.group) }
+pub(crate) fn resource_of(kind: &Kind) -> String {
+    if kind.group.is_empty() {
+        kind.plural.clone().into_owned()
+    } else {
+        format!("{}.{}", kind.plural, kind.group)
+    }
 }
 
 /// Whether a GET is a watch.
@@ -207,7 +209,7 @@ mod tests {
     use super::*;
 
     fn target(path: &str) -> Option<(String, String, String, Part)> {
-        match Route::parse(path) {
+        match Route::parse(path, Registry::built_in()) {
             Some(Route::Objects(target)) => {
                 Some((target.resource(), target.namespace.clone(), target.name.clone(), target.part))
             }

@@ -54,8 +54,9 @@ const INITIAL_BATCH: usize = 200;
 
 impl Api {
     pub(super) async fn watch(self: &Arc<Self>, target: &Target, call: &Call) -> Result<Answer, Status> {
-        let renderer = Renderer { served: target.served, form: negotiate(&call.headers, &call.query)? };
-        let mut options = ListOptions::parse(&call.query, target.served.kind, &target.resource())?;
+        let renderer =
+            Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
+        let mut options = ListOptions::parse(&call.query, &target.served.kind, &target.resource())?;
         let revision = options.resource_version;
         // Without a revision Kubernetes sends what is there first, whatever sendInitialEvents says but false.
         let initial_events = options.initial_events.unwrap_or(revision == 0);

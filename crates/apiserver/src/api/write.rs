@@ -22,10 +22,11 @@ const NAME_ATTEMPTS: usize = 8;
 
 impl Api {
     pub(super) async fn create(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
-        let kind = target.served.kind;
-        let renderer = Renderer { served: target.served, form: negotiate(&call.headers, &call.query)? };
+        let kind = &target.served.kind;
+        let renderer =
+            Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
         let options = WriteOptions::parse(&call.query)?;
-        let decoded = decode(&call.headers, &call.body, target.served, options.field_validation)?;
+        let decoded = decode(&call.headers, &call.body, &target.served, options.field_validation)?;
         let mut target = target.clone();
         if kind.namespaced && target.namespace.is_empty() {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
@@ -59,7 +60,7 @@ impl Api {
         mut object: Value,
         dry_run: bool,
     ) -> Result<Record, Status> {
-        let kind = target.served.kind;
+        let kind = &target.served.kind;
         if let Some(metadata) = meta::metadata_mut(&mut object).filter(|_| !target.name.is_empty()) {
             metadata.insert("name".to_owned(), target.name.as_str().into());
         }
@@ -90,10 +91,10 @@ impl Api {
         if !meta::is_terminating(&parsed(&record)?) {
             return Ok(());
         }
-        let kind = target.served.kind;
+        let kind = &target.served.kind;
         let detail =
             format!("unable to create new content in namespace {name} because it is being terminated");
-        let mut status = Status::forbidden(kind.group, kind.plural, &target.name, &detail);
+        let mut status = Status::forbidden(&kind.group, &kind.plural, &target.name, &detail);
         if let Some(details) = &mut status.details {
             let message = format!("namespace {name} is being terminated");
             details.causes = vec![Cause::new("NamespaceTerminating", "metadata.namespace", message)];
@@ -102,10 +103,11 @@ impl Api {
     }
 
     pub(super) async fn update(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
-        let renderer = Renderer { served: target.served, form: negotiate(&call.headers, &call.query)? };
+        let renderer =
+            Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
         let options = WriteOptions::parse(&call.query)?;
-        let decoded = decode(&call.headers, &call.body, target.served, options.field_validation)?;
-        meta::check_path(&decoded.object, target.served.kind, &target.namespace, &target.name)?;
+        let decoded = decode(&call.headers, &call.body, &target.served, options.field_validation)?;
+        meta::check_path(&decoded.object, &target.served.kind, &target.namespace, &target.name)?;
         let modified = self
             .modify(target, options.dry_run, |old, record| {
                 self.updated(target, decoded.object.clone(), old, record, options.dry_run)
@@ -124,15 +126,15 @@ impl Api {
         record: &Record,
         dry_run: bool,
     ) -> Result<Change, Status> {
-        let kind = target.served.kind;
+        let kind = &target.served.kind;
         if revision_of(&new)?.is_some_and(|revision| revision != record.revision) {
-            return Err(Status::modified(kind.group, kind.plural, &target.name));
+            return Err(Status::modified(&kind.group, &kind.plural, &target.name));
         }
         let (given, stored) = (meta::text(&new, "uid"), meta::text(old, "uid"));
         if !given.is_empty() && given != stored {
             let detail =
                 format!("Precondition failed: UID in precondition: {given}, UID in object meta: {stored}");
-            return Err(Status::conflict(kind.group, kind.plural, &target.name, &detail));
+            return Err(Status::conflict(&kind.group, &kind.plural, &target.name, &detail));
         }
         meta::on_update(&mut new, old);
         let context = self.context(dry_run);
@@ -161,7 +163,7 @@ fn prepare_part(
     old: &Value,
     context: &Context<'_>,
 ) -> Result<Reservation, Status> {
-    let kind = target.served.kind;
+    let kind = &target.served.kind;
     match target.part {
         Part::Status => {
             keep_metadata(new, old, &["finalizers", "ownerReferences"]);

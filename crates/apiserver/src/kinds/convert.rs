@@ -55,11 +55,11 @@ pub fn convert_out(kind: &Kind, group: &str, version: &str, object: &mut Value) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::registry;
+    use crate::kinds::testing::kind;
 
     #[test]
     fn a_v1beta1_deployment_becomes_todays() {
-        let kind = registry().iter().find(|kind| kind.kind == "Deployment").unwrap();
+        let kind = kind("Deployment");
         let body = json!({"apiVersion": "apps/v1beta1", "kind": "Deployment", "metadata": {"name": "httpd"},
             "spec": {"replicas": 3, "template": {"metadata": {"labels": {"run": "httpd"}}, "spec": {"containers": []}}}});
         let mut object = body.clone();

@@ -18,7 +18,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::text("Message"),
     Column::text("First Seen").wide(),
     Column::number("Count").wide(),
-    Column { name: "Name", kind: "string", format: "name", priority: 1 },
+    Column::NAME.wide(),
 ];
 
 pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {

@@ -48,7 +48,7 @@ mod workload;
 pub use allocation::{Allocation, AllocationConfig, AllocationConfigError, Reservation};
 pub use convert::{convert_in, convert_out};
 pub use names::{is_dns1035_label, is_dns1123_label, is_dns1123_subdomain};
-pub use registry::{Kind, Scale, Served, registry, served};
+pub use registry::{Kind, Registry, Scale, Served};
 pub use schema::Shape;
 pub use strategic::strategic_merge;
 pub use strategy::Context;

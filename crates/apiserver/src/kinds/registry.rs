@@ -1,249 +1,118 @@
-//! The list of kinds, and what the server asks of each.
+//! The kinds that are served at a time.
 
+mod kind;
 mod list;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
-use jiff::Timestamp;
-use serde_json::Value;
-
-use super::allocation::Reservation;
-use super::schema::{self, Shape};
-use super::strategy::{Context, Refusal, Rules};
-use super::table::Column;
-use super::{field, metadata};
-use crate::status::{Cause, Status};
+pub use kind::Kind;
+use kind::Word;
 use list::KINDS;
 
-/// One kind, as stored: where it is served, how it is named, and its rules.
-pub struct Kind {
-    /// API group, empty for the core group.
-    pub group: &'static str,
-    /// The version that is stored.
-    pub version: &'static str,
-    /// `Service`.
-    pub kind: &'static str,
-    /// `services`: the path segment, and the resource in messages.
-    pub plural: &'static str,
-    /// `service`.
-    pub singular: &'static str,
-    /// `svc`.
-    pub short_names: &'static [&'static str],
-    /// `all`.
-    pub categories: &'static [&'static str],
-    /// Lives in a namespace.
-    pub namespaced: bool,
-    /// Has a status subresource.
-    pub status: bool,
-    /// Has a scale subresource.
-    pub scale: Option<Scale>,
-    /// `metadata.generation` counts changes of everything but metadata and status.
-    pub generation: bool,
-    /// Further group and version pairs it is served under; see [`super::convert_in`].
-    pub also: &'static [(&'static str, &'static str)],
-    /// Columns of the Table, without `Name`'s special handling: the first column is the name.
-    pub columns: &'static [Column],
-    /// Cells of one object, one per column.
-    pub(super) row: fn(&Value, Timestamp) -> Vec<Value>,
-    /// How an object's name must look; the texts of what is wrong.
-    pub(super) name_rule: fn(&str, bool) -> Vec<String>,
-    /// Name of the type in the schema.
-    pub(super) schema: &'static str,
-    /// Defaults, validation, allocation.
-    pub(super) rules: &'static dyn Rules,
-}
-
 /// Where the scale subresource reads and writes, as JSON pointers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scale {
     /// Wanted number of replicas.
-    pub spec_replicas: &'static str,
+    pub spec_replicas: Cow<'static, str>,
     /// Present number of replicas.
-    pub status_replicas: &'static str,
+    pub status_replicas: Cow<'static, str>,
     /// The label selector (a meta/v1 LabelSelector).
-    pub selector: &'static str,
+    pub selector: Cow<'static, str>,
 }
 
 /// One group and version a kind is served under.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Served {
     /// API group, empty for the core group.
-    pub group: &'static str,
+    pub group: Cow<'static, str>,
     /// `v1`, `v1beta1`, …
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// This is the version that is stored; short names and categories are listed only there.
     pub stored: bool,
     /// The kind.
-    pub kind: &'static Kind,
+    pub kind: Arc<Kind>,
 }
 
-/// All kinds, in the order in which discovery lists them.
-pub fn registry() -> &'static [Kind] {
-    &KINDS
-}
-
-/// Every group, version and kind that is served, stored versions first.
-pub fn served() -> impl Iterator<Item = Served> {
-    let stored =
-        KINDS.iter().map(|kind| Served { group: kind.group, version: kind.version, stored: true, kind });
-    let others = KINDS.iter().flat_map(|kind| {
-        kind.also.iter().map(move |&(group, version)| Served { group, version, stored: false, kind })
-    });
-    stored.chain(others)
-}
-
-impl std::fmt::Debug for Kind {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Kind({} {}/{})", self.kind, self.group, self.version)
-    }
-}
-
-impl Kind {
-    /// `v1`, `apps/v1`: the apiVersion that is stored.
+impl Served {
+    /// `v1`, `apps/v1`: the apiVersion that objects have here.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
-    }
-
-    /// Checks the JSON types of all fields and finds those that the kind does not have.
-    ///
-    /// `null` fields are removed (for Kubernetes they are absent), numbers sent as quantities become strings.
-    ///
-    /// # Errors
-    /// 400 when a field has the wrong type (`json: cannot unmarshal string into Go struct field …`).
-    pub fn check_shape(&self, object: &mut Value) -> Result<Shape, Status> {
-        schema::check(self, object)
-    }
-
-    /// Makes an object ready to be stored for the first time: defaults, validation, allocation.
-    ///
-    /// Its metadata must hold the final name (after generateName) and namespace. Commit the reservation after the
-    /// object was stored; dropping it gives back what was allocated.
-    ///
-    /// # Errors
-    /// 422 with every wrong field.
-    pub fn prepare_create(&self, new: &mut Value, context: &Context<'_>) -> Result<Reservation, Status> {
-        self.rules.reset_for_create(new);
-        self.rules.default(new);
-        let mut causes = Vec::new();
-        metadata::validate(self, new, &mut causes);
-        self.rules.validate(new, &mut causes);
-        self.refuse(new, causes)?;
-        self.allocate(new, None, context)
-    }
-
-    /// Makes a new version of an object ready to be stored; the status of `old` is kept.
-    ///
-    /// # Errors
-    /// 422 with every wrong field.
-    pub fn prepare_update(
-        &self,
-        new: &mut Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Result<Reservation, Status> {
-        self.rules.reset_for_update(new, old);
-        self.rules.default(new);
-        let mut causes = Vec::new();
-        metadata::validate(self, new, &mut causes);
-        metadata::validate_update(new, old, &mut causes);
-        self.rules.validate(new, &mut causes);
-        self.rules.validate_update(new, old, &mut causes);
-        self.refuse(new, causes)?;
-        self.allocate(new, Some(old), context)
-    }
-
-    /// Makes a new status ready to be stored; everything else of `old` is kept but labels and annotations.
-    ///
-    /// # Errors
-    /// 422 with every wrong field.
-    pub fn prepare_status_update(
-        &self,
-        new: &mut Value,
-        old: &Value,
-        _context: &Context<'_>,
-    ) -> Result<(), Status> {
-        self.rules.reset_for_status(new, old);
-        self.rules.default(new);
-        let mut causes = Vec::new();
-        metadata::validate_update(new, old, &mut causes);
-        self.rules.validate_status(new, old, &mut causes);
-        self.refuse(new, causes)
-    }
-
-    /// What becomes free with the object: commit the reservation after it was removed from the store.
-    pub fn prepare_delete(&self, old: &Value, context: &Context<'_>) -> Reservation {
-        self.rules.release(old, context.allocation)
-    }
-
-    /// The generation that `new` must carry: one more than `old`'s when anything but metadata and status differs.
-    /// `None` for kinds that have no generation.
-    pub fn next_generation(&self, new: &Value, old: Option<&Value>) -> Option<i64> {
-        if !self.generation {
-            return None;
-        }
-        let Some(old) = old else { return Some(1) };
-        let current = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(1);
-        let changed = described(new) != described(old);
-        Some(if changed { current + 1 } else { current })
-    }
-
-    /// The value of a field that a field selector names; empty when the object does not have it, `None` when the kind
-    /// does not offer the field.
-    pub fn selectable(&self, object: &Value, field: &str) -> Option<String> {
-        let pointer = match field {
-            "metadata.name" => "/metadata/name",
-            "metadata.namespace" if self.namespaced => "/metadata/namespace",
-            other => self.rules.selectable_fields().iter().find(|(name, _)| *name == other)?.1,
-        };
-        Some(match object.pointer(pointer) {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-        })
-    }
-
-    /// Whether the kind offers the field to field selectors (`field label not supported: X` otherwise).
-    pub fn offers_field(&self, field: &str) -> bool {
-        field == "metadata.name"
-            || (field == "metadata.namespace" && self.namespaced)
-            || self.rules.selectable_fields().iter().any(|(name, _)| *name == field)
-    }
-
-    /// The cells of the object's row in a Table, one per column.
-    pub fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        (self.row)(object, now)
-    }
-
-    fn allocate(
-        &self,
-        new: &mut Value,
-        old: Option<&Value>,
-        context: &Context<'_>,
-    ) -> Result<Reservation, Status> {
-        match self.rules.allocate(new, old, context.allocation) {
-            Ok(reservation) => Ok(reservation),
-            Err(Refusal::Field(cause)) => Err(self.invalid(new, vec![cause])),
-            Err(Refusal::Exhausted(error)) => Err(Status::internal(error)),
-        }
-    }
-
-    fn refuse(&self, object: &Value, causes: Vec<Cause>) -> Result<(), Status> {
-        if causes.is_empty() { Ok(()) } else { Err(self.invalid(object, causes)) }
-    }
-
-    fn invalid(&self, object: &Value, causes: Vec<Cause>) -> Status {
-        Status::invalid(self.group, self.kind, field::text(object, "/metadata/name"), causes)
+        api_version(&self.group, &self.version)
     }
 }
 
-/// The members that a client describes, sorted.
-fn described(object: &Value) -> BTreeMap<&str, &Value> {
-    let members = object.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), value));
-    members.filter(|(key, _)| !matches!(*key, "apiVersion" | "kind" | "metadata" | "status")).collect()
+/// The kinds that are served at a time: a value, replaced whole when a kind comes, changes or goes.
+#[derive(Debug)]
+pub struct Registry {
+    served: Vec<Served>,
+    /// Places in `served` by group, version and plural.
+    places: BTreeMap<Word, BTreeMap<Word, BTreeMap<Word, usize>>>,
+}
+
+static BUILT_IN: LazyLock<Arc<Registry>> = LazyLock::new(|| Arc::new(Registry::new(stored_built_in())));
+
+fn stored_built_in() -> Vec<Served> {
+    let kinds: Vec<Arc<Kind>> = KINDS.iter().map(|kind| Arc::new(Kind::from(kind))).collect();
+    let stored = kinds.iter().map(|kind| Served {
+        group: kind.group.clone(),
+        version: kind.version.clone(),
+        stored: true,
+        kind: Arc::clone(kind),
+    });
+    let others = kinds.iter().flat_map(|kind| {
+        kind.also.iter().map(|(group, version)| Served {
+            group: group.clone(),
+            version: version.clone(),
+            stored: false,
+            kind: Arc::clone(kind),
+        })
+    });
+    stored.chain(others).collect()
+}
+
+impl Registry {
+    /// The kinds that the server brings along.
+    pub fn built_in() -> &'static Arc<Self> {
+        &BUILT_IN
+    }
+
+    fn new(served: Vec<Served>) -> Self {
+        let mut places: BTreeMap<Word, BTreeMap<Word, BTreeMap<Word, usize>>> = BTreeMap::new();
+        for (place, one) in served.iter().enumerate() {
+            let versions = places.entry(one.group.clone()).or_default();
+            let plurals = versions.entry(one.version.clone()).or_default();
+            plurals.insert(one.kind.plural.clone(), place);
+        }
+        Self { served, places }
+    }
+
+    /// Every group, version and kind that is served, in the order in which discovery lists them, stored versions first.
+    pub fn served(&self) -> impl Iterator<Item = &Served> {
+        self.served.iter()
+    }
+
+    /// What is served under one group and version, in the order in which discovery lists it.
+    pub fn served_in<'a>(&'a self, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Served> {
+        self.served.iter().filter(move |served| served.group == group && served.version == version)
+    }
+
+    /// What a path's group, version and plural name.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Served> {
+        let place = self.places.get(group)?.get(version)?.get(plural)?;
+        self.served.get(*place)
+    }
+
+    /// The kind of that group and name, in its stored version.
+    pub fn kind(&self, group: &str, kind: &str) -> Option<&Arc<Kind>> {
+        let found = self.served.iter().find(|served| served.stored && served.kind.is(group, kind));
+        found.map(|served| &served.kind)
+    }
+}
+
+/// `v1`, `apps/v1`.
+pub(crate) fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }

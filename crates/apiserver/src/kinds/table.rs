@@ -1,37 +1,51 @@
 //! What every kind's printed row is made of (`pkg/printers/internalversion/printers.go`).
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::field::{member, text};
 
 /// One column of a Table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     /// Heading.
-    pub name: &'static str,
-    /// `string` or `integer`.
-    pub kind: &'static str,
-    /// `name` for the column that holds the object's name, else empty.
-    pub format: &'static str,
-    /// 0 is always shown, 1 only with `-o wide`.
-    pub priority: u8,
+    pub name: Cow<'static, str>,
+    /// `string`, `integer`, `number`, `boolean` or `date`.
+    pub kind: Cow<'static, str>,
+    /// `name` for the column that holds the object's name, else mostly empty.
+    pub format: Cow<'static, str>,
+    /// What the column says; mostly empty.
+    pub description: Cow<'static, str>,
+    /// 0 is always shown, more only with `-o wide`.
+    pub priority: i32,
 }
 
 impl Column {
     /// The object's name.
-    pub(super) const NAME: Self = Self { name: "Name", kind: "string", format: "name", priority: 0 };
+    pub(super) const NAME: Self = Self::of("Name", "string", "name");
     /// The time since the object was made.
     pub(super) const AGE: Self = Self::text("Age");
 
     /// A text that is always shown.
     pub(super) const fn text(name: &'static str) -> Self {
-        Self { name, kind: "string", format: "", priority: 0 }
+        Self::of(name, "string", "")
     }
 
     /// A number that is always shown.
     pub(super) const fn number(name: &'static str) -> Self {
-        Self { name, kind: "integer", format: "", priority: 0 }
+        Self::of(name, "integer", "")
+    }
+
+    const fn of(name: &'static str, kind: &'static str, format: &'static str) -> Self {
+        Self {
+            name: Cow::Borrowed(name),
+            kind: Cow::Borrowed(kind),
+            format: Cow::Borrowed(format),
+            description: Cow::Borrowed(""),
+            priority: 0,
+        }
     }
 
     /// The same column, shown with `-o wide` only.

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Allocation, AllocationConfig, Context, Kind, registry};
+use super::{Allocation, AllocationConfig, Context, Kind, Registry};
 use crate::status::Status;
 
 pub(super) fn kind(name: &str) -> &'static Kind {
-    registry().iter().find(|kind| kind.kind == name).unwrap()
+    let served = Registry::built_in().served().find(|served| served.stored && served.kind.kind == name);
+    &served.unwrap().kind
 }
 
 pub(super) fn allocation(ranges: &[&str]) -> Allocation {

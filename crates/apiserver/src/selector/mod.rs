@@ -3,6 +3,8 @@
 mod field;
 mod label;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 pub use field::FieldSelector;
@@ -15,7 +17,7 @@ use crate::store::{Event, EventKind, Record, labels_of};
 /// A label selector and a field selector together.
 #[derive(Debug, Clone)]
 pub struct Selector {
-    kind: &'static Kind,
+    kind: Arc<Kind>,
     labels: LabelSelector,
     fields: FieldSelector,
 }
@@ -36,7 +38,7 @@ impl Selector {
     ///
     /// # Errors
     /// 400 when one of them does not follow the grammar, or names a field that the kind does not offer.
-    pub fn parse(kind: &'static Kind, labels: &str, fields: &str) -> Result<Self, Status> {
+    pub fn parse(kind: &Arc<Kind>, labels: &str, fields: &str) -> Result<Self, Status> {
         let labels = LabelSelector::parse(labels)
             .map_err(|detail| Status::bad_request(format!("unable to parse requirement: {detail}")))?;
         let fields = FieldSelector::parse(fields)
@@ -44,7 +46,7 @@ impl Selector {
         if let Some(unknown) = fields.fields().find(|field| !kind.offers_field(field)) {
             return Err(Status::bad_request(format!("field label not supported: {unknown}")));
         }
-        Ok(Self { kind, labels, fields })
+        Ok(Self { kind: Arc::clone(kind), labels, fields })
     }
 
     /// Everything is selected.

@@ -1,8 +1,9 @@
 use super::*;
-use crate::kinds::registry;
+use crate::kinds::Registry;
 
 fn kind(name: &str) -> &'static Kind {
-    registry().iter().find(|kind| kind.kind == name).unwrap()
+    let served = Registry::built_in().served().find(|served| served.stored && served.kind.kind == name);
+    &served.unwrap().kind
 }
 
 fn now() -> Timestamp {

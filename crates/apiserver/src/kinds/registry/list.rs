@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Kind, Scale};
+use super::kind::BuiltIn;
 use crate::kinds::strategy::Rules;
 use crate::kinds::{
     config_map, controller_revision, daemon_set, deployment, endpoint_slice, endpoints, event, ingress,
@@ -11,11 +11,8 @@ use crate::kinds::{
     service_cidr,
 };
 
-const REPLICAS: Scale = Scale {
-    spec_replicas: "/spec/replicas",
-    status_replicas: "/status/replicas",
-    selector: "/spec/selector",
-};
+/// Wanted and present number of replicas, and the selector.
+const REPLICAS: [&str; 3] = ["/spec/replicas", "/status/replicas", "/spec/selector"];
 
 /// A kind with the values that most have.
 const fn kind(
@@ -23,8 +20,8 @@ const fn kind(
     version: &'static str,
     kind: &'static str,
     rules: &'static dyn Rules,
-) -> Kind {
-    Kind {
+) -> BuiltIn {
+    BuiltIn {
         group,
         version,
         kind,
@@ -50,8 +47,8 @@ fn no_row(_: &Value, _: Timestamp) -> Vec<Value> {
 }
 
 /// In the order in which discovery lists them.
-pub(super) static KINDS: [Kind; 24] = [
-    Kind {
+pub(super) static KINDS: [BuiltIn; 24] = [
+    BuiltIn {
         plural: "namespaces",
         singular: "namespace",
         short_names: &["ns"],
@@ -62,7 +59,7 @@ pub(super) static KINDS: [Kind; 24] = [
         name_rule: names::label_name,
         ..kind("", "v1", "Namespace", &namespace::Namespace)
     },
-    Kind {
+    BuiltIn {
         plural: "nodes",
         singular: "node",
         short_names: &["no"],
@@ -72,7 +69,7 @@ pub(super) static KINDS: [Kind; 24] = [
         row: node::row,
         ..kind("", "v1", "Node", &node::Node)
     },
-    Kind {
+    BuiltIn {
         plural: "pods",
         singular: "pod",
         short_names: &["po"],
@@ -82,7 +79,7 @@ pub(super) static KINDS: [Kind; 24] = [
         row: pod::row,
         ..kind("", "v1", "Pod", &pod::Pod)
     },
-    Kind {
+    BuiltIn {
         plural: "services",
         singular: "service",
         short_names: &["svc"],
@@ -93,7 +90,7 @@ pub(super) static KINDS: [Kind; 24] = [
         name_rule: names::service_name,
         ..kind("", "v1", "Service", &service::Service)
     },
-    Kind {
+    BuiltIn {
         plural: "endpoints",
         singular: "endpoints",
         short_names: &["ep"],
@@ -101,7 +98,7 @@ pub(super) static KINDS: [Kind; 24] = [
         row: endpoints::row,
         ..kind("", "v1", "Endpoints", &endpoints::Endpoints)
     },
-    Kind {
+    BuiltIn {
         plural: "events",
         singular: "event",
         short_names: &["ev"],
@@ -109,7 +106,7 @@ pub(super) static KINDS: [Kind; 24] = [
         row: event::row,
         ..kind("", "v1", "Event", &event::Event)
     },
-    Kind {
+    BuiltIn {
         plural: "configmaps",
         singular: "configmap",
         short_names: &["cm"],
@@ -117,14 +114,14 @@ pub(super) static KINDS: [Kind; 24] = [
         row: config_map::row,
         ..kind("", "v1", "ConfigMap", &config_map::ConfigMap)
     },
-    Kind {
+    BuiltIn {
         plural: "secrets",
         singular: "secret",
         columns: secret::COLUMNS,
         row: secret::row,
         ..kind("", "v1", "Secret", &secret::Secret)
     },
-    Kind {
+    BuiltIn {
         plural: "serviceaccounts",
         singular: "serviceaccount",
         short_names: &["sa"],
@@ -132,7 +129,7 @@ pub(super) static KINDS: [Kind; 24] = [
         row: service_account::row,
         ..kind("", "v1", "ServiceAccount", &service_account::ServiceAccount)
     },
-    Kind {
+    BuiltIn {
         plural: "deployments",
         singular: "deployment",
         short_names: &["deploy"],
@@ -145,7 +142,7 @@ pub(super) static KINDS: [Kind; 24] = [
         row: deployment::row,
         ..kind("apps", "v1", "Deployment", &deployment::Deployment)
     },
-    Kind {
+    BuiltIn {
         plural: "replicasets",
         singular: "replicaset",
         short_names: &["rs"],
@@ -157,7 +154,7 @@ pub(super) static KINDS: [Kind; 24] = [
         row: replica_set::row,
         ..kind("apps", "v1", "ReplicaSet", &replica_set::ReplicaSet)
     },
-    Kind {
+    BuiltIn {
         plural: "daemonsets",
         singular: "daemonset",
         short_names: &["ds"],
@@ -168,14 +165,14 @@ pub(super) static KINDS: [Kind; 24] = [
         row: daemon_set::row,
         ..kind("apps", "v1", "DaemonSet", &daemon_set::DaemonSet)
     },
-    Kind {
+    BuiltIn {
         plural: "controllerrevisions",
         singular: "controllerrevision",
         columns: controller_revision::COLUMNS,
         row: controller_revision::row,
         ..kind("apps", "v1", "ControllerRevision", &controller_revision::ControllerRevision)
     },
-    Kind {
+    BuiltIn {
         plural: "ingresses",
         singular: "ingress",
         short_names: &["ing"],
@@ -185,7 +182,7 @@ pub(super) static KINDS: [Kind; 24] = [
         row: ingress::row,
         ..kind("networking.k8s.io", "v1", "Ingress", &ingress::Ingress)
     },
-    Kind {
+    BuiltIn {
         plural: "ingressclasses",
         singular: "ingressclass",
         namespaced: false,
@@ -194,7 +191,7 @@ pub(super) static KINDS: [Kind; 24] = [
         row: ingress::class_row,
         ..kind("networking.k8s.io", "v1", "IngressClass", &ingress::IngressClass)
     },
-    Kind {
+    BuiltIn {
         plural: "networkpolicies",
         singular: "networkpolicy",
         short_names: &["netpol"],
@@ -203,7 +200,7 @@ pub(super) static KINDS: [Kind; 24] = [
         row: network_policy::row,
         ..kind("networking.k8s.io", "v1", "NetworkPolicy", &network_policy::NetworkPolicy)
     },
-    Kind {
+    BuiltIn {
         plural: "servicecidrs",
         singular: "servicecidr",
         namespaced: false,
@@ -212,7 +209,7 @@ pub(super) static KINDS: [Kind; 24] = [
         row: service_cidr::row,
         ..kind("networking.k8s.io", "v1", "ServiceCIDR", &service_cidr::ServiceCidr)
     },
-    Kind {
+    BuiltIn {
         plural: "ipaddresses",
         singular: "ipaddress",
         short_names: &["ip"],
@@ -222,7 +219,7 @@ pub(super) static KINDS: [Kind; 24] = [
         name_rule: service_cidr::address_name,
         ..kind("networking.k8s.io", "v1", "IPAddress", &service_cidr::IpAddress)
     },
-    Kind {
+    BuiltIn {
         plural: "endpointslices",
         singular: "endpointslice",
         generation: true,
@@ -230,14 +227,14 @@ pub(super) static KINDS: [Kind; 24] = [
         row: endpoint_slice::row,
         ..kind("discovery.k8s.io", "v1", "EndpointSlice", &endpoint_slice::EndpointSlice)
     },
-    Kind {
+    BuiltIn {
         plural: "leases",
         singular: "lease",
         columns: lease::COLUMNS,
         row: lease::row,
         ..kind("coordination.k8s.io", "v1", "Lease", &lease::Lease)
     },
-    Kind {
+    BuiltIn {
         plural: "clusterroles",
         singular: "clusterrole",
         namespaced: false,
@@ -246,7 +243,7 @@ pub(super) static KINDS: [Kind; 24] = [
         name_rule: rbac::path_segment,
         ..kind(rbac::GROUP, "v1", "ClusterRole", &rbac::Role { namespaced: false })
     },
-    Kind {
+    BuiltIn {
         plural: "clusterrolebindings",
         singular: "clusterrolebinding",
         namespaced: false,
@@ -255,7 +252,7 @@ pub(super) static KINDS: [Kind; 24] = [
         name_rule: rbac::path_segment,
         ..kind(rbac::GROUP, "v1", "ClusterRoleBinding", &rbac::Binding { namespaced: false })
     },
-    Kind {
+    BuiltIn {
         plural: "roles",
         singular: "role",
         columns: rbac::ROLE_COLUMNS,
@@ -263,7 +260,7 @@ pub(super) static KINDS: [Kind; 24] = [
         name_rule: rbac::path_segment,
         ..kind(rbac::GROUP, "v1", "Role", &rbac::Role { namespaced: true })
     },
-    Kind {
+    BuiltIn {
         plural: "rolebindings",
         singular: "rolebinding",
         columns: rbac::BINDING_COLUMNS,

@@ -23,7 +23,7 @@ pub struct Shape {
 /// See [`Kind::check_shape`].
 pub(super) fn check(kind: &Kind, object: &mut Value) -> Result<Shape, Status> {
     let unknown = check::check(kind.schema, object).map_err(|mismatch| {
-        let (name, version) = (kind.kind, kind.version);
+        let (name, version) = (&kind.kind, &kind.version);
         Status::bad_request(format!(
             "{name} in version {version:?} cannot be handled as a {name}: {mismatch}"
         ))

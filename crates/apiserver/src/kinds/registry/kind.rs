@@ -1,0 +1,263 @@
+//! One kind: its names, and what the server asks of it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Scale;
+use crate::kinds::allocation::Reservation;
+use crate::kinds::schema::{self, Shape};
+use crate::kinds::strategy::{Context, Refusal, Rules};
+use crate::kinds::table::Column;
+use crate::kinds::{field, metadata};
+use crate::status::{Cause, Status};
+
+/// A word of a kind: fixed for built-in kinds, owned for others.
+pub(crate) type Word = Cow<'static, str>;
+
+/// One kind, as stored: where it is served, how it is named, and its rules.
+pub struct Kind {
+    /// API group, empty for the core group.
+    pub group: Word,
+    /// The version that is stored.
+    pub version: Word,
+    /// `Service`.
+    pub kind: Word,
+    /// `services`: the path segment, and the resource in messages.
+    pub plural: Word,
+    /// `service`.
+    pub singular: Word,
+    /// `svc`.
+    pub short_names: Vec<Word>,
+    /// `all`.
+    pub categories: Vec<Word>,
+    /// Lives in a namespace.
+    pub namespaced: bool,
+    /// Has a status subresource.
+    pub status: bool,
+    /// Has a scale subresource.
+    pub scale: Option<Scale>,
+    /// `metadata.generation` counts changes of everything but metadata and status.
+    pub generation: bool,
+    /// Further group and version pairs it is served under; see [`crate::kinds::convert_in`].
+    pub also: Vec<(Word, Word)>,
+    /// Columns of the Table, without `Name`'s special handling: the first column is the name.
+    pub columns: Cow<'static, [Column]>,
+    /// Cells of one object, one per column.
+    pub(super) row: fn(&Value, Timestamp) -> Vec<Value>,
+    /// How an object's name must look; the texts of what is wrong.
+    pub(in crate::kinds) name_rule: fn(&str, bool) -> Vec<String>,
+    /// Name of the type in the schema.
+    pub(in crate::kinds) schema: &'static str,
+    /// Defaults, validation, allocation.
+    pub(in crate::kinds) rules: &'static dyn Rules,
+}
+
+/// A kind that the server brings along, as the table of them says it; the fields are those of [`Kind`].
+pub(super) struct BuiltIn {
+    pub(super) group: &'static str,
+    pub(super) version: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) plural: &'static str,
+    pub(super) singular: &'static str,
+    pub(super) short_names: &'static [&'static str],
+    pub(super) categories: &'static [&'static str],
+    pub(super) namespaced: bool,
+    pub(super) status: bool,
+    /// Where the fields of [`Scale`] are, in their order.
+    pub(super) scale: Option<[&'static str; 3]>,
+    pub(super) generation: bool,
+    pub(super) also: &'static [(&'static str, &'static str)],
+    pub(super) columns: &'static [Column],
+    pub(super) row: fn(&Value, Timestamp) -> Vec<Value>,
+    pub(super) name_rule: fn(&str, bool) -> Vec<String>,
+    pub(super) schema: &'static str,
+    pub(super) rules: &'static dyn Rules,
+}
+
+impl From<&'static BuiltIn> for Kind {
+    fn from(built_in: &'static BuiltIn) -> Self {
+        let words = |list: &'static [&'static str]| list.iter().copied().map(Word::Borrowed).collect();
+        let also = built_in.also.iter().map(|&(group, version)| (group.into(), version.into()));
+        Self {
+            group: built_in.group.into(),
+            version: built_in.version.into(),
+            kind: built_in.kind.into(),
+            plural: built_in.plural.into(),
+            singular: built_in.singular.into(),
+            short_names: words(built_in.short_names),
+            categories: words(built_in.categories),
+            namespaced: built_in.namespaced,
+            status: built_in.status,
+            scale: built_in.scale.map(|[spec_replicas, status_replicas, selector]| Scale {
+                spec_replicas: spec_replicas.into(),
+                status_replicas: status_replicas.into(),
+                selector: selector.into(),
+            }),
+            generation: built_in.generation,
+            also: also.collect(),
+            columns: Cow::Borrowed(built_in.columns),
+            row: built_in.row,
+            name_rule: built_in.name_rule,
+            schema: built_in.schema,
+            rules: built_in.rules,
+        }
+    }
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Kind({} {}/{})", self.kind, self.group, self.version)
+    }
+}
+
+impl Kind {
+    /// `v1`, `apps/v1`: the apiVersion that is stored.
+    pub fn api_version(&self) -> String {
+        super::api_version(&self.group, &self.version)
+    }
+
+    /// This is the kind of that name and group (empty for the core group): another group may have one of the same name.
+    pub fn is(&self, group: &str, kind: &str) -> bool {
+        self.kind == kind && self.group == group
+    }
+
+    /// Checks the JSON types of all fields and finds those that the kind does not have.
+    ///
+    /// `null` fields are removed (for Kubernetes they are absent), numbers sent as quantities become strings.
+    ///
+    /// # Errors
+    /// 400 when a field has the wrong type (`json: cannot unmarshal string into Go struct field …`).
+    pub fn check_shape(&self, object: &mut Value) -> Result<Shape, Status> {
+        schema::check(self, object)
+    }
+
+    /// Makes an object ready to be stored for the first time: defaults, validation, allocation.
+    ///
+    /// Its metadata must hold the final name (after generateName) and namespace. Commit the reservation after the
+    /// object was stored; dropping it gives back what was allocated.
+    ///
+    /// # Errors
+    /// 422 with every wrong field.
+    pub fn prepare_create(&self, new: &mut Value, context: &Context<'_>) -> Result<Reservation, Status> {
+        self.rules.reset_for_create(new);
+        self.rules.default(new);
+        let mut causes = Vec::new();
+        metadata::validate(self, new, &mut causes);
+        self.rules.validate(new, &mut causes);
+        self.refuse(new, causes)?;
+        self.allocate(new, None, context)
+    }
+
+    /// Makes a new version of an object ready to be stored; the status of `old` is kept.
+    ///
+    /// # Errors
+    /// 422 with every wrong field.
+    pub fn prepare_update(
+        &self,
+        new: &mut Value,
+        old: &Value,
+        context: &Context<'_>,
+    ) -> Result<Reservation, Status> {
+        self.rules.reset_for_update(new, old);
+        self.rules.default(new);
+        let mut causes = Vec::new();
+        metadata::validate(self, new, &mut causes);
+        metadata::validate_update(new, old, &mut causes);
+        self.rules.validate(new, &mut causes);
+        self.rules.validate_update(new, old, &mut causes);
+        self.refuse(new, causes)?;
+        self.allocate(new, Some(old), context)
+    }
+
+    /// Makes a new status ready to be stored; everything else of `old` is kept but labels and annotations.
+    ///
+    /// # Errors
+    /// 422 with every wrong field.
+    pub fn prepare_status_update(
+        &self,
+        new: &mut Value,
+        old: &Value,
+        _context: &Context<'_>,
+    ) -> Result<(), Status> {
+        self.rules.reset_for_status(new, old);
+        self.rules.default(new);
+        let mut causes = Vec::new();
+        metadata::validate_update(new, old, &mut causes);
+        self.rules.validate_status(new, old, &mut causes);
+        self.refuse(new, causes)
+    }
+
+    /// What becomes free with the object: commit the reservation after it was removed from the store.
+    pub fn prepare_delete(&self, old: &Value, context: &Context<'_>) -> Reservation {
+        self.rules.release(old, context.allocation)
+    }
+
+    /// The generation that `new` must carry: one more than `old`'s when anything but metadata and status differs.
+    /// `None` for kinds that have no generation.
+    pub fn next_generation(&self, new: &Value, old: Option<&Value>) -> Option<i64> {
+        if !self.generation {
+            return None;
+        }
+        let Some(old) = old else { return Some(1) };
+        let current = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(1);
+        let changed = described(new) != described(old);
+        Some(if changed { current + 1 } else { current })
+    }
+
+    /// The value of a field that a field selector names; empty when the object does not have it, `None` when the kind
+    /// does not offer the field.
+    pub fn selectable(&self, object: &Value, field: &str) -> Option<String> {
+        let pointer = match field {
+            "metadata.name" => "/metadata/name",
+            "metadata.namespace" if self.namespaced => "/metadata/namespace",
+            other => self.rules.selectable_fields().iter().find(|(name, _)| *name == other)?.1,
+        };
+        Some(match object.pointer(pointer) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        })
+    }
+
+    /// Whether the kind offers the field to field selectors (`field label not supported: X` otherwise).
+    pub fn offers_field(&self, field: &str) -> bool {
+        field == "metadata.name"
+            || (field == "metadata.namespace" && self.namespaced)
+            || self.rules.selectable_fields().iter().any(|(name, _)| *name == field)
+    }
+
+    /// The cells of the object's row in a Table, one per column.
+    pub fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        (self.row)(object, now)
+    }
+
+    fn allocate(
+        &self,
+        new: &mut Value,
+        old: Option<&Value>,
+        context: &Context<'_>,
+    ) -> Result<Reservation, Status> {
+        match self.rules.allocate(new, old, context.allocation) {
+            Ok(reservation) => Ok(reservation),
+            Err(Refusal::Field(cause)) => Err(self.invalid(new, vec![cause])),
+            Err(Refusal::Exhausted(error)) => Err(Status::internal(error)),
+        }
+    }
+
+    fn refuse(&self, object: &Value, causes: Vec<Cause>) -> Result<(), Status> {
+        if causes.is_empty() { Ok(()) } else { Err(self.invalid(object, causes)) }
+    }
+
+    fn invalid(&self, object: &Value, causes: Vec<Cause>) -> Status {
+        Status::invalid(&self.group, &self.kind, field::text(object, "/metadata/name"), causes)
+    }
+}
+
+/// The members that a client describes, sorted.
+fn described(object: &Value) -> BTreeMap<&str, &Value> {
+    let members = object.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), value));
+    members.filter(|(key, _)| !matches!(*key, "apiVersion" | "kind" | "metadata" | "status")).collect()
+}
