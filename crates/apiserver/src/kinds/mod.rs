@@ -49,7 +49,7 @@ pub use allocation::{Allocation, AllocationConfig, AllocationConfigError, Reserv
 pub use convert::{convert_in, convert_out};
 pub use names::{is_dns1035_label, is_dns1123_label, is_dns1123_subdomain};
 pub use registry::{Kind, Registry, Scale, Served};
-pub use schema::Shape;
+pub use schema::{ListKind, Node, Shape};
 pub use strategic::strategic_merge;
 pub use strategy::Context;
 pub use table::{Column, human_duration};

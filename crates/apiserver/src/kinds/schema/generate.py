@@ -28,6 +28,18 @@ SCALARS = {
     "io.k8s.apimachinery.pkg.runtime.RawExtension": "any",
 }
 PREFIX = "#/$defs/"
+# What the published schema does not say and Kubernetes' Go types do: defaults of fields that are keys of a list, ...
+KEY_DEFAULTS = {("ContainerPort", "protocol"): "TCP", ("ServicePort", "protocol"): "TCP"}
+# ... and structs that are not behind a pointer: they are there, empty, in every object of their holder.
+EMBEDDED = {
+    ("Container", "resources"), ("DaemonSetSpec", "template"),
+    ("DaemonSetSpec", "updateStrategy"), ("DeploymentSpec", "strategy"), ("DeploymentSpec", "template"),
+    ("EphemeralContainer", "resources"), ("Event", "involvedObject"), ("Event", "source"),
+    ("IngressStatus", "loadBalancer"), ("NetworkPolicySpec", "podSelector"), ("NodeDaemonEndpoints", "kubeletEndpoint"),
+    ("NodeStatus", "daemonEndpoints"), ("NodeStatus", "nodeInfo"), ("ReplicaSetSpec", "template"),
+    ("ServiceStatus", "loadBalancer"), ("PodTemplateSpec", "metadata"), ("PodTemplateSpec", "spec"),
+}
+EMBEDDED_IN_ROOTS = {"metadata", "spec", "status"}
 
 
 def main():
@@ -62,7 +74,8 @@ def main():
             return "bytes" if schema.get("format") == "byte" else "string"
         return {"boolean": "bool", "number": "number"}[kind]
 
-    for full in list(queue):
+    roots = set(queue)
+    for full in queue:
         short[full] = full.rsplit(".", 1)[1]
     written = {}
     while queue:
@@ -78,12 +91,27 @@ def main():
             if "merge" in strategy:
                 key = schema.get("x-kubernetes-patch-merge-key")
                 line += f" merge={key}" if key else " merge"
+            match schema.get("x-kubernetes-list-type"):
+                case "set":
+                    line += " list=set"
+                case "map":
+                    line += " list=" + ",".join(schema["x-kubernetes-list-map-keys"]) + ","
+            if schema.get("x-kubernetes-map-type") == "atomic":
+                line += " atomic"
+            place = (short[full], field)
+            if place in KEY_DEFAULTS:
+                line += f" default={KEY_DEFAULTS[place]}"
+            if place in EMBEDDED or (full in roots and field in EMBEDDED_IN_ROOTS and "$ref" in schema):
+                line += " embedded"
             lines.append(line)
         written[full] = lines
     print("# Kubernetes 1.33 API types, written by generate.py. A field: name, `!` when it is always written, type")
-    print("# ([T] list, {T} map from strings), how a strategic merge patch treats it.")
+    print("# ([T] list, {T} map from strings), how a strategic merge patch treats it, how server-side apply does: items of a")
+    print("# list told apart by themselves (list=set) or by keys (list=KEY,), a list being one value otherwise; a map or a")
+    print("# type that is one value (atomic); the value of a key that is left out (default=); a struct that is never absent")
+    print("# (embedded).")
     for full in sorted(written, key=lambda full: short[full]):
-        print(short[full])
+        print(short[full] + (" atomic" if definitions[full].get("x-kubernetes-map-type") == "atomic" else ""))
         print("\n".join(written[full]))
 
 

@@ -3,12 +3,15 @@
 //! The table `types.txt` is written by `generate.py` from Kubernetes' own schema.
 
 mod check;
+mod node;
 pub(super) mod quantity;
 mod types;
 
 use serde_json::Value;
 
-pub(super) use types::{Merge, Type, TypeDef, type_def};
+pub use node::Node;
+pub use types::ListKind;
+pub(super) use types::Merge;
 
 use super::registry::Kind;
 use crate::status::Status;

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::types::names;
+use super::types::{Type, names, type_def};
 use super::*;
 use crate::kinds::Registry;
 use crate::kinds::testing::kind;

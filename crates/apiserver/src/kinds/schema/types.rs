@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use serde_json::Value;
+
 /// The JSON type of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::kinds) enum Type {
@@ -47,6 +49,38 @@ pub(in crate::kinds) enum Merge {
     Set,
 }
 
+/// What a list is to server-side apply (`x-kubernetes-list-type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListKind<'a> {
+    /// One value, owned as a whole.
+    Atomic,
+    /// Scalars, each an item of its own.
+    Set,
+    /// Objects, told apart by the values of these fields.
+    Map(&'a [String]),
+}
+
+/// [`ListKind`], as a schema keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::kinds) enum ListType {
+    /// One value.
+    Atomic,
+    /// Told apart by themselves.
+    Set,
+    /// Told apart by these fields.
+    Map(Vec<String>),
+}
+
+impl ListType {
+    pub(in crate::kinds) fn kind(&self) -> ListKind<'_> {
+        match self {
+            Self::Atomic => ListKind::Atomic,
+            Self::Set => ListKind::Set,
+            Self::Map(keys) => ListKind::Map(keys),
+        }
+    }
+}
+
 /// A field of a type.
 #[derive(Debug, Clone)]
 pub(in crate::kinds) struct Field {
@@ -56,11 +90,22 @@ pub(in crate::kinds) struct Field {
     pub(in crate::kinds) always: bool,
     /// Its patch strategy.
     pub(in crate::kinds) merge: Merge,
+    /// What it is to server-side apply, if it is a list.
+    pub(in crate::kinds) list: ListType,
+    /// One value for server-side apply although it is a map.
+    pub(in crate::kinds) atomic: bool,
+    /// A struct that is never absent in Kubernetes' own form of the object.
+    pub(in crate::kinds) embedded: bool,
+    /// The value that the field has where it is left out and is a key of a list.
+    pub(in crate::kinds) default: Option<Value>,
 }
 
 /// A type: its fields by name.
 #[derive(Debug, Default)]
 pub(in crate::kinds) struct TypeDef {
+    /// One value for server-side apply (`x-kubernetes-map-type: atomic`).
+    pub(in crate::kinds) atomic: bool,
+    /// The fields.
     pub(in crate::kinds) fields: HashMap<&'static str, Field>,
 }
 
@@ -82,19 +127,36 @@ fn parse(text: &'static str) -> HashMap<&'static str, TypeDef> {
     let mut current = "";
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some(rest) = line.strip_prefix("  ") else {
-            current = line;
-            types.entry(current).or_default();
+            let (name, atomic) = line.strip_suffix(" atomic").map_or((line, false), |name| (name, true));
+            current = name;
+            types.entry(current).or_default().atomic = atomic;
             continue;
         };
         let mut words = rest.split(' ');
         let (Some(name), Some(ty)) = (words.next(), words.next()) else { continue };
-        let merge = words.find_map(|word| match word.split_once('=') {
-            Some(("merge", key)) => Some(Merge::ByKey(key)),
-            None if word == "merge" => Some(Merge::Set),
-            _ => None,
-        });
-        let always = name.ends_with('!');
-        let field = Field { ty: parse_type(ty), always, merge: merge.unwrap_or(Merge::Plain) };
+        let mut field = Field {
+            ty: parse_type(ty),
+            always: name.ends_with('!'),
+            merge: Merge::Plain,
+            list: ListType::Atomic,
+            atomic: false,
+            embedded: false,
+            default: None,
+        };
+        for word in words {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("merge", "") => field.merge = Merge::Set,
+                ("merge", key) => field.merge = Merge::ByKey(key),
+                ("list", "set") => field.list = ListType::Set,
+                ("list", keys) => {
+                    field.list = ListType::Map(keys.split_terminator(',').map(str::to_owned).collect());
+                }
+                ("atomic", _) => field.atomic = true,
+                ("embedded", _) => field.embedded = true,
+                ("default", value) => field.default = Some(value.into()),
+                _ => {}
+            }
+        }
         types.entry(current).or_default().fields.insert(name.trim_end_matches('!'), field);
     }
     types

@@ -8,7 +8,7 @@ mod tests;
 use serde_json::{Map, Value};
 
 use super::registry::Kind;
-use super::schema::{Merge, Type, TypeDef, type_def};
+use super::schema::{Merge, Node};
 use crate::status::Status;
 
 const PATCH: &str = "$patch";
@@ -27,47 +27,10 @@ pub fn strategic_merge(kind: &Kind, original: &Value, patch: &Value) -> Result<V
         return Err(Status::bad_request("a strategic merge patch must be a JSON object"));
     };
     let original = original.as_object().cloned().unwrap_or_default();
-    merge_object(original, patch, Shape::of(kind.schema)).map(Value::Object)
+    merge_object(original, patch, Node::root(kind)).map(Value::Object)
 }
 
-/// What the schema knows of an object: the fields of a struct, the one type of a map's values, or nothing.
-#[derive(Clone, Copy)]
-enum Shape {
-    Struct(&'static TypeDef),
-    Map(&'static Type),
-    Unknown,
-}
-
-impl Shape {
-    fn of(name: &str) -> Self {
-        type_def(name).map_or(Self::Unknown, Self::Struct)
-    }
-
-    fn of_type(ty: &'static Type) -> Self {
-        match ty {
-            Type::Object(name) => Self::of(name),
-            Type::Map(inner) => Self::Map(inner),
-            _ => Self::Unknown,
-        }
-    }
-
-    /// The shape of the objects in a field (or of its items, for a list), and how its list merges.
-    fn field(self, name: &str) -> (Self, Merge) {
-        match self {
-            Self::Struct(def) => match def.fields.get(name) {
-                Some(field) => {
-                    let ty = if let Type::List(inner) = &field.ty { inner } else { &field.ty };
-                    (Self::of_type(ty), field.merge)
-                }
-                None => (Self::Unknown, Merge::Plain),
-            },
-            Self::Map(inner) => (Self::of_type(inner), Merge::Plain),
-            Self::Unknown => (Self::Unknown, Merge::Plain),
-        }
-    }
-}
-
-fn merge_object(mut original: Object, patch: &Object, shape: Shape) -> Result<Object, Status> {
+fn merge_object(mut original: Object, patch: &Object, node: Node<'_>) -> Result<Object, Status> {
     match patch.get(PATCH).map(Value::as_str) {
         None => {}
         Some(Some("replace")) => return Ok(without_directives(patch)),
@@ -94,20 +57,20 @@ fn merge_object(mut original: Object, patch: &Object, shape: Shape) -> Result<Ob
             original.shift_remove(key);
             continue;
         }
-        let (inner, merge) = shape.field(key);
+        let field = node.field(key);
         let old = original.get_mut(key).map(Value::take);
         let merged = match (value, old) {
-            (Value::Object(new), Some(Value::Object(old))) => Value::Object(merge_object(old, new, inner)?),
-            (Value::Object(new), _) => Value::Object(merge_object(Object::new(), new, inner)?),
-            (Value::Array(new), Some(Value::Array(old))) => merge_list(old, new, inner, merge)?.into(),
-            (Value::Array(new), _) => merge_list(Vec::new(), new, inner, merge)?.into(),
+            (Value::Object(new), Some(Value::Object(old))) => Value::Object(merge_object(old, new, field)?),
+            (Value::Object(new), _) => Value::Object(merge_object(Object::new(), new, field)?),
+            (Value::Array(new), Some(Value::Array(old))) => merge_list(old, new, field)?.into(),
+            (Value::Array(new), _) => merge_list(Vec::new(), new, field)?.into(),
             (scalar, _) => scalar.clone(),
         };
         original.insert(key.clone(), merged);
     }
     for (name, wanted, server) in ordered {
         if let Some(list) = original.get_mut(name).and_then(Value::as_array_mut) {
-            *list = order::arrange(std::mem::take(list), wanted, &server, shape.field(name).1);
+            *list = order::arrange(std::mem::take(list), wanted, &server, node.field(name).merge());
         }
     }
     Ok(original)
@@ -129,8 +92,8 @@ fn retain_keys(original: &mut Object, patch: &Object) -> Result<(), Status> {
     Ok(())
 }
 
-fn merge_list(old: Vec<Value>, new: &[Value], shape: Shape, merge: Merge) -> Result<Vec<Value>, Status> {
-    match merge {
+fn merge_list(old: Vec<Value>, new: &[Value], node: Node<'_>) -> Result<Vec<Value>, Status> {
+    match node.merge() {
         Merge::Plain => Ok(new.iter().map(clean).collect()),
         Merge::Set => {
             let mut merged = old.clone();
@@ -139,16 +102,16 @@ fn merge_list(old: Vec<Value>, new: &[Value], shape: Shape, merge: Merge) -> Res
                     merged.push(item.clone());
                 }
             }
-            Ok(order::arrange(merged, new, &old, merge))
+            Ok(order::arrange(merged, new, &old, Merge::Set))
         }
-        Merge::ByKey(key) => merge_by_key(old, new, shape, key),
+        Merge::ByKey(key) => merge_by_key(old, new, node.item(), key),
     }
 }
 
 fn merge_by_key(
     old: Vec<Value>,
     new: &[Value],
-    shape: Shape,
+    node: Node<'_>,
     key: &'static str,
 ) -> Result<Vec<Value>, Status> {
     let mut merged = old.clone();
@@ -178,8 +141,8 @@ fn merge_by_key(
         let value = merge_key(item, key)?;
         let patch = item.as_object().cloned().unwrap_or_default();
         match merged.iter_mut().find(|item| item.get(key) == Some(value)) {
-            Some(Value::Object(present)) => *present = merge_object(std::mem::take(present), &patch, shape)?,
-            _ => merged.push(Value::Object(merge_object(Object::new(), &patch, shape)?)),
+            Some(Value::Object(present)) => *present = merge_object(std::mem::take(present), &patch, node)?,
+            _ => merged.push(Value::Object(merge_object(Object::new(), &patch, node)?)),
         }
     }
     Ok(order::arrange(merged, &plain, &old, Merge::ByKey(key)))

@@ -84,20 +84,20 @@ fn bad_patches_are_refused() {
 }
 
 /// A two-way patch from `old` to `new`, as kubectl makes it.
-fn diff(old: &Object, new: &Object, shape: Shape) -> Object {
+fn diff(old: &Object, new: &Object, node: Node<'_>) -> Object {
     let mut patch = Object::new();
     for key in old.keys().filter(|key| !new.contains_key(*key)) {
         patch.insert(key.clone(), Value::Null);
     }
     for (key, value) in new {
-        let (inner, merge) = shape.field(key);
+        let field = node.field(key);
         match (old.get(key), value) {
             (Some(before), after) if before == after => {}
             (Some(Value::Object(before)), Value::Object(after)) => {
-                patch.insert(key.clone(), Value::Object(diff(before, after, inner)));
+                patch.insert(key.clone(), Value::Object(diff(before, after, field)));
             }
             (Some(Value::Array(before)), Value::Array(after)) => {
-                diff_list(&mut patch, key, (before, after), inner, merge)
+                diff_list(&mut patch, key, (before, after), field);
             }
             (_, after) => {
                 patch.insert(key.clone(), after.clone());
@@ -107,14 +107,8 @@ fn diff(old: &Object, new: &Object, shape: Shape) -> Object {
     patch
 }
 
-fn diff_list(
-    patch: &mut Object,
-    key: &str,
-    (before, after): (&[Value], &[Value]),
-    inner: Shape,
-    merge: Merge,
-) {
-    match merge {
+fn diff_list(patch: &mut Object, key: &str, (before, after): (&[Value], &[Value]), node: Node<'_>) {
+    match node.merge() {
         Merge::Plain => {
             patch.insert(key.to_owned(), after.to_vec().into());
         }
@@ -130,7 +124,7 @@ fn diff_list(
             let mut items = Vec::new();
             for item in after {
                 let mut part = match find(before, item) {
-                    Some(Value::Object(old)) => diff(&old, item.as_object().unwrap(), inner),
+                    Some(Value::Object(old)) => diff(&old, item.as_object().unwrap(), node.item()),
                     _ => item.as_object().unwrap().clone(),
                 };
                 part.insert(name.to_owned(), item[name].clone());
@@ -183,8 +177,7 @@ prop_compose! {
 proptest! {
     #[test]
     fn the_patch_of_a_difference_gives_the_target(old in pod(), new in pod()) {
-        let shape = Shape::of("Pod");
-        let patch = diff(old.as_object().unwrap(), new.as_object().unwrap(), shape);
+        let patch = diff(old.as_object().unwrap(), new.as_object().unwrap(), Node::root(kind("Pod")));
         let result = strategic_merge(kind("Pod"), &old, &Value::Object(patch)).unwrap();
         prop_assert_eq!(result, new);
     }
