@@ -1,0 +1,15 @@
+//! Load for a Kubernetes API server, ours or another: objects of realistic size in any number, the requests that write,
+//! list and watch them, and the figures that come of it.
+//!
+//! ```text
+//! objects (pure: number → JSON) ─► Client (a kubeconfig's server) ─► Samples, Report
+//! ```
+//!
+//! Answers are handed out as bytes: a generator that parsed all that it receives would measure itself.
+
+mod client;
+mod figures;
+pub mod objects;
+
+pub use client::{Answer, Client, Error, Lines};
+pub use figures::{Report, Samples};
