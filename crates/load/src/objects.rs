@@ -80,6 +80,21 @@ pub fn pod(number: u32) -> Value {
         "spec": {
             "nodeName": format!("node{}", number % 100),
             "serviceAccountName": "default",
+            "terminationGracePeriodSeconds": 30,
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "fsGroup": 1000},
+            "topologySpreadConstraints": [{
+                "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {"app.kubernetes.io/name": format!("app-{number}")}},
+            }],
+            "tolerations": [
+                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"},
+                {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"},
+            ],
+            "initContainers": [{
+                "name": "migrate",
+                "image": "registry.example/team/application:1.24.3",
+                "args": ["migrate", "--database=postgres://db.default.svc.cluster.local:5432/app"],
+            }],
             "containers": [{
                 "name": "main",
                 "image": "registry.example/team/application:1.24.3",
