@@ -1,4 +1,5 @@
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -16,6 +17,24 @@ pub struct Config {
     pub advertise: SocketAddr,
     /// The address of the Service `kube-dns`, whose endpoints are the nodes; `None` leaves that Service to others.
     pub cluster_dns: Option<IpAddr>,
+    /// How long nodes may be silent.
+    pub nodes: NodeTimes,
+}
+
+/// How long a node may be silent until it counts as lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeTimes {
+    /// Since it last renewed its Lease or its status: kube-controller-manager's `--node-monitor-grace-period`. Several
+    /// times the period in which the agents renew, so that one lost renewal says nothing.
+    pub grace: Duration,
+    /// Since it was first seen, while it has no status yet: `--node-startup-grace-period`.
+    pub startup_grace: Duration,
+}
+
+impl Default for NodeTimes {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(40), startup_grace: Duration::from_secs(60) }
+    }
 }
 
 /// A [`Config`] that no cluster can be run with.
@@ -89,6 +108,7 @@ mod tests {
             service_cidr: service_cidr.parse().unwrap(),
             advertise: "10.100.0.254:6443".parse().unwrap(),
             cluster_dns: None,
+            nodes: NodeTimes::default(),
         }
     }
 

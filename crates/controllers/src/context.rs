@@ -54,7 +54,6 @@ pub(crate) struct Stores {
     pub(crate) config_maps: Store<ConfigMap>,
     /// Without their data: only the garbage collector reads them.
     pub(crate) secrets: Store<Secret>,
-    /// Without their spec: only the garbage collector reads them.
     pub(crate) leases: Store<Lease>,
 }
 

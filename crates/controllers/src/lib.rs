@@ -1,5 +1,5 @@
 //! What a control plane does for a cluster that has none: pod ranges for nodes, Deployments → ReplicaSets → Pods,
-//! DaemonSets, scheduling, EndpointSlices and Endpoints, the Service `kubernetes`, garbage collection, namespace deletion.
+//! DaemonSets, scheduling, the life of nodes and eviction from them, EndpointSlices and Endpoints, the Service `kubernetes`, garbage collection, namespace deletion.
 //!
 //! In: a [`kube::Client`] for any Kubernetes API server, and a [`Config`]. Out: writes to that same API, nothing else;
 //! there is no state here that a restart would lose.
@@ -26,6 +26,7 @@ mod garbage;
 mod kept;
 mod kubernetes_service;
 mod namespaces;
+mod node_lifecycle;
 mod node_ranges;
 mod objects;
 mod orphaned_pods;
@@ -40,7 +41,8 @@ mod scheduler;
 mod selector;
 mod service_accounts;
 mod store;
+mod taint_eviction;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, NodeTimes};
 pub use error::Error;
 pub use run::run;

@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::recorder::{Writers, recorder};
 use crate::reflector::reflect;
 use crate::{
-    cluster_dns, daemonsets, deployments, endpoints, garbage, kubernetes_service, namespaces, node_ranges,
-    orphaned_pods, replicasets, scheduler, service_accounts,
+    cluster_dns, daemonsets, deployments, endpoints, garbage, kubernetes_service, namespaces, node_lifecycle,
+    node_ranges, orphaned_pods, replicasets, scheduler, service_accounts, taint_eviction,
 };
 
 /// Runs every controller until `shutdown` completes.
@@ -43,8 +43,10 @@ pub async fn run(
 /// Fills every store, then runs all controllers. Ends only by a defect; dropping it ends every task.
 async fn work(context: &Arc<Context>, writers: Writers) -> Result<(), Error> {
     // Controllers listen to the stores before anything is in them, so that they miss nothing.
-    let controllers: [BoxFuture<'static, ()>; 13] = [
+    let controllers: [BoxFuture<'static, ()>; 15] = [
         node_ranges::run(context.clone()).boxed(),
+        node_lifecycle::run(context.clone()).boxed(),
+        taint_eviction::run(context.clone()).boxed(),
         kubernetes_service::run(context.clone()).boxed(),
         cluster_dns::run(context.clone()).boxed(),
         service_accounts::run(context.clone()).boxed(),
@@ -96,7 +98,7 @@ fn watch(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
     });
     let (of, leases) = (context.clone(), Api::<Lease>::all(client.clone()));
     tasks.spawn(async move {
-        reflect(leases, &of.stores.leases, |found: &mut Lease| found.spec = None).await;
+        reflect(leases, &of.stores.leases, |found: &mut Lease| found.metadata.managed_fields = None).await;
     });
 }
 

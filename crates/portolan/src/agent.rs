@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::dns::{Name, PodNames, ResolverConfig, ZoneConfig};
 use ::lab::cluster::{self, LabName, LabPaths, LabSpec, NodeSpec, ProxyMode, StateRoot};
@@ -80,6 +81,7 @@ fn pods_config(
         dns_domain: DOMAIN.to_owned(),
         withdrawal_delay: pods::Config::WITHDRAWAL_DELAY,
         kubelet_port: pods::Config::KUBELET_PORT,
+        lease_duration: Duration::from_secs(spec.node_grace.into()),
         server: cluster::node_server_files(paths, &node.name),
         labels: std::collections::BTreeMap::new(),
     })

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ::lab::cluster::{self, API_PORT, LabName, LabPaths, LabSpec, StateRoot};
 use anyhow::{Context, Result};
@@ -68,6 +69,10 @@ async fn serve(
         service_cidr: IpNet::V4(spec.service_cidr),
         advertise: SocketAddr::new(IpAddr::V4(spec.control_plane), API_PORT),
         cluster_dns: Some(IpAddr::V4(spec.cluster_dns())),
+        nodes: controllers::NodeTimes {
+            grace: Duration::from_secs(spec.node_grace.into()),
+            ..controllers::NodeTimes::default()
+        },
     };
     let controllers = controllers::run(client.clone(), config, until_stopped(stopped.clone()));
     let routes = cluster::keep_routes(client, spec.name.clone(), until_stopped(stopped));

@@ -75,6 +75,9 @@ pub struct Up {
     /// The API server's port on 127.0.0.1 [default: the first free one from 6443].
     #[arg(long)]
     api_port: Option<u16>,
+    /// Seconds for which a node may be silent until it counts as lost [default: 40].
+    #[arg(long, value_name = "SECONDS")]
+    node_monitor_grace_period: Option<u32>,
 }
 
 /// `portolan lab exec`.
@@ -137,5 +140,6 @@ fn request(up: Up) -> LabRequest {
         pod_cidr: up.pod_cidr,
         service_cidr: up.service_cidr,
         api_port: up.api_port,
+        node_grace: up.node_monitor_grace_period,
     }
 }

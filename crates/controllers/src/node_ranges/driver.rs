@@ -42,15 +42,6 @@ async fn reconcile(context: &Context) -> Result<Again, Error> {
         match context.update(&wanted).await {
             Ok(()) => {
                 tracing::info!(node = name, %range, "pod range given to node");
-                let message = format!("Node {name} event: Registered Node {name} in Controller");
-                let registered = Severity::Normal;
-                context.recorder.record(
-                    "node-controller",
-                    node.as_ref(),
-                    registered,
-                    "RegisteredNode",
-                    message,
-                );
             }
             // One node's trouble does not hold up the others.
             Err(error) => failed = Some(error),

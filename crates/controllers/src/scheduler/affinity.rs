@@ -61,7 +61,8 @@ pub(crate) fn untolerated<'a>(
     taints.find(|taint| !spec.tolerations.iter().flatten().any(|toleration| tolerates(toleration, taint)))
 }
 
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+/// Whether a toleration is for a taint (`ToleratesTaint`).
+pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let empty = |text: Option<&str>| text.unwrap_or_default().is_empty();
     let effect =
         empty(toleration.effect.as_deref()) || toleration.effect.as_deref() == Some(taint.effect.as_str());

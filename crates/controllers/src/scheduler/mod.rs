@@ -5,6 +5,6 @@ mod driver;
 mod plan;
 mod requests;
 
-pub(crate) use affinity::{selects, untolerated};
+pub(crate) use affinity::{selects, tolerates, untolerated};
 pub(crate) use driver::run;
 pub(crate) use plan::is_ready;

@@ -128,6 +128,8 @@ pub struct LabRequest {
     pub service_cidr: Option<Ipv4Net>,
     /// The API server's port on this machine's loopback; by default the first free one from 6443.
     pub api_port: Option<u16>,
+    /// Seconds for which a node may be silent until it counts as lost; [`LabRequest::NODE_GRACE`] by default.
+    pub node_grace: Option<u32>,
 }
 
 impl LabRequest {
@@ -140,6 +142,9 @@ impl LabRequest {
     /// The service range of the reference cluster.
     pub const SERVICE_CIDR: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 12);
 
+    /// kube-controller-manager's default of many years.
+    pub const NODE_GRACE: u32 = 40;
+
     /// A lab with everything at its default.
     pub fn named(name: LabName) -> Self {
         Self {
@@ -150,6 +155,7 @@ impl LabRequest {
             pod_cidr: None,
             service_cidr: None,
             api_port: None,
+            node_grace: None,
         }
     }
 }
@@ -182,7 +188,18 @@ pub struct LabSpec {
     pub control_plane: Ipv4Addr,
     /// The nodes in order.
     pub nodes: Vec<NodeSpec>,
+    /// Seconds for which a node may be silent until it counts as lost, at least 4.
+    #[serde(default = "default_node_grace")]
+    pub node_grace: u32,
 }
+
+/// Labs made before there was a choice.
+fn default_node_grace() -> u32 {
+    LabRequest::NODE_GRACE
+}
+
+/// The shortest grace period: agents renew their leases four times in it, and a renewal a second is plenty.
+const SHORTEST_NODE_GRACE: u32 = 4;
 
 /// The API server's port inside the node network.
 pub const API_PORT: u16 = 6443;
@@ -204,6 +221,10 @@ impl LabSpec {
         };
         if count == 0 {
             return Err(SpecError::NoNodes);
+        }
+        let node_grace = request.node_grace.unwrap_or(LabRequest::NODE_GRACE);
+        if node_grace < SHORTEST_NODE_GRACE {
+            return Err(SpecError::NodeGrace { seconds: node_grace });
         }
         network.check()?;
         let mut nodes: Vec<NodeSpec> = (1..=count)
@@ -236,6 +257,7 @@ impl LabSpec {
             api_port,
             control_plane: network.control_plane_address(),
             nodes,
+            node_grace,
         })
     }
 
@@ -249,6 +271,7 @@ impl LabSpec {
             node_cidr: request.node_cidr.or(Some(self.node_cidr)),
             pod_cidr: request.pod_cidr.or(Some(self.pod_cidr)),
             service_cidr: request.service_cidr.or(Some(self.service_cidr)),
+            node_grace: request.node_grace.or(Some(self.node_grace)),
             ..request.clone()
         };
         let mut asked = Self::plan(&filled, request.api_port.unwrap_or(self.api_port))?;
@@ -264,6 +287,7 @@ impl LabSpec {
             ("--service-cidr", self.service_cidr != asked.service_cidr),
             ("--api-port", self.api_port != asked.api_port),
             ("--proxy-mode", self.nodes != asked.nodes),
+            ("--node-monitor-grace-period", self.node_grace != asked.node_grace),
         ];
         match differences.iter().find(|(_, differs)| *differs) {
             Some((option, _)) => Err(SpecError::Differs { name: self.name.clone(), option }),
@@ -356,6 +380,10 @@ pub enum SpecError {
     UnknownNode { node: String, nodes: usize },
     #[error("a lab has at least one node; say --nodes 1 or more")]
     NoNodes,
+    #[error(
+        "--node-monitor-grace-period {seconds} is too short: agents report every second at most, so say {SHORTEST_NODE_GRACE} or more"
+    )]
+    NodeGrace { seconds: u32 },
     #[error(transparent)]
     Ranges(#[from] RangeError),
     #[error(
@@ -407,6 +435,13 @@ mod tests {
     }
 
     #[test]
+    fn nodes_are_given_at_least_four_seconds() {
+        let with = |seconds| LabSpec::plan(&LabRequest { node_grace: Some(seconds), ..request() }, 1);
+        assert_eq!(with(4).unwrap().node_grace, 4);
+        assert!(with(3).unwrap_err().to_string().contains("--node-monitor-grace-period 3 is too short"));
+    }
+
+    #[test]
     fn a_later_proxy_mode_wins_and_may_name_one_node() {
         let modes = |words: &[&str]| {
             let proxy_modes = words.iter().map(|w| w.parse().unwrap()).collect();
@@ -435,6 +470,7 @@ mod tests {
             "--proxy-mode"
         );
         assert_eq!(option(LabRequest { api_port: Some(1), ..request() }), "--api-port");
+        assert_eq!(option(LabRequest { node_grace: Some(8), ..request() }), "--node-monitor-grace-period");
     }
 
     #[test]

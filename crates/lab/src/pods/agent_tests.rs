@@ -6,6 +6,7 @@ use std::time::Duration;
 use apiserver::kinds::AllocationConfig;
 use apiserver::pki::{Kubeconfig, Pki, ServerName};
 use apiserver::store::StoreConfig;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Node};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -153,8 +154,13 @@ async fn a_node_is_ready_once_its_network_is_whenever_that_happens() {
     let nodes: Api<Node> = Api::all(server.client.clone());
     let (network_ready, ready) = watch::channel(false);
     let (range_known, mut range) = watch::channel(None);
-    let config =
-        NodeConfig { name: NODE.to_owned(), address: HOST, labels: BTreeMap::new(), kubelet_port: 10250 };
+    let config = NodeConfig {
+        name: NODE.to_owned(),
+        address: HOST,
+        labels: BTreeMap::new(),
+        kubelet_port: 10250,
+        lease_duration: Duration::from_secs(4),
+    };
     let link = NodeLink { network_ready: ready, pod_range: range_known };
     let recorder = Recorder::start(server.client.clone(), NODE.to_owned());
     let keeper = tokio::spawn(node::keep(server.client.clone(), config.clone(), link, recorder.clone()));
@@ -165,6 +171,17 @@ async fn a_node_is_ready_once_its_network_is_whenever_that_happens() {
     soon("range", range.wait_for(Option::is_some)).await.unwrap();
     network_ready.send_replace(true);
     soon("ready", await_condition(nodes.clone(), NODE, is(true))).await.unwrap();
+    // The sign of life is the Node's and goes with it.
+    let leases: Api<Lease> = Api::namespaced(server.client.clone(), "kube-node-lease");
+    let owned = |lease: Option<&Lease>| lease.is_some_and(|lease| lease.metadata.owner_references.is_some());
+    let lease = soon("lease", await_condition(leases, NODE, owned)).await.unwrap().unwrap();
+    let owner = &lease.metadata.owner_references.unwrap()[0];
+    assert_eq!(Some(&owner.uid), nodes.get(NODE).await.unwrap().metadata.uid.as_ref());
+    assert_eq!(lease.spec.unwrap().lease_duration_seconds, Some(4));
+    // Who took it for lost is corrected.
+    let unknown = json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}});
+    nodes.patch_status(NODE, &PatchParams::default(), &Patch::Merge(unknown)).await.unwrap();
+    soon("ready again", await_condition(nodes.clone(), NODE, is(true))).await.unwrap();
     // One that somebody deletes comes back.
     nodes.delete(NODE, &DeleteParams::default()).await.unwrap();
     soon("back", await_condition(nodes.clone(), NODE, is(true))).await.unwrap();

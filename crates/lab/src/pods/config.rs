@@ -37,6 +37,9 @@ pub struct Config {
     pub kubelet_port: u16,
     /// Keys and certificates of the kubelet API.
     pub server: ServerFiles,
+    /// How long others take the node for alive after its Lease was renewed (`nodeLeaseDurationSeconds` of the kubelet);
+    /// it is renewed four times in that time. At least a second.
+    pub lease_duration: Duration,
     /// Labels put on the Node beside the well-known ones.
     pub labels: BTreeMap<String, String>,
 }
@@ -44,6 +47,8 @@ pub struct Config {
 impl Config {
     /// The kubelet's port on every node of every Kubernetes cluster.
     pub const KUBELET_PORT: u16 = 10250;
+    /// Default of `lease_duration`.
+    pub const LEASE_DURATION: Duration = Duration::from_secs(40);
     /// Default of `withdrawal_delay`.
     pub const WITHDRAWAL_DELAY: Duration = Duration::from_secs(1);
 }

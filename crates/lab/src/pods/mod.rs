@@ -106,6 +106,7 @@ pub async fn run(config: Config, client: Client, shutdown: impl Future<Output = 
         address: config.address,
         labels: config.labels.clone(),
         kubelet_port: config.kubelet_port,
+        lease_duration: config.lease_duration,
     };
     let recorder = Recorder::start(client.clone(), config.node.clone());
     let link = NodeLink { network_ready: node_ready, pod_range: range_known };

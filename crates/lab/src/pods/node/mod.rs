@@ -1,6 +1,7 @@
 //! The node's own objects: its Node with status, and its Lease.
 
 mod facts;
+mod lease;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,9 +9,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
@@ -28,16 +28,10 @@ pub fn machine_capacity() -> super::quantity::Amounts {
     super::quantity::Amounts::of(Some(&MachineFacts::read().capacity()))
 }
 
-/// How often the lease is renewed, as the kubelet does.
-const LEASE_PERIOD: Duration = Duration::from_secs(10);
-/// How long others take the node for alive after a renewal.
-const LEASE_DURATION_SECONDS: i32 = 40;
 /// How often the Node's status is written though nothing has changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(300);
 /// How long a node that was ready before may take until it says that it is not.
 const COMING_BACK: Duration = Duration::from_secs(3);
-/// Where leases of nodes are kept.
-const LEASE_NAMESPACE: &str = "kube-node-lease";
 
 /// What makes the node's objects.
 #[derive(Debug, Clone)]
@@ -50,6 +44,8 @@ pub struct NodeConfig {
     pub labels: BTreeMap<String, String>,
     /// Port of the kubelet API.
     pub kubelet_port: u16,
+    /// How long others take the node for alive after a renewal of its Lease.
+    pub lease_duration: Duration,
 }
 
 /// What the agent and this task tell each other.
@@ -63,9 +59,11 @@ pub struct NodeLink {
 
 /// Keeps the Node and its Lease until dropped. An API server that is away is waited for.
 pub async fn keep(client: Client, config: NodeConfig, mut link: NodeLink, recorder: Recorder) {
-    let node = OwnNode { api: Api::all(client.clone()), machine: MachineFacts::read(), config, recorder };
+    let (uid, known_uid) = watch::channel(None);
+    let node =
+        OwnNode { api: Api::all(client.clone()), machine: MachineFacts::read(), config, recorder, uid };
     node.recorder.record_node("Starting", "Starting kubelet.".to_owned());
-    let lease = keep_lease(client, node.config.name.clone());
+    let lease = lease::keep(client, node.config.name.clone(), node.config.lease_duration, known_uid);
     let object = async {
         if link.pod_range.borrow().is_some() {
             // An agent that comes back will be ready in a moment: it need not say first that it is not.
@@ -86,6 +84,8 @@ struct OwnNode {
     machine: MachineFacts,
     config: NodeConfig,
     recorder: Recorder,
+    /// Tells the Lease whose it is.
+    uid: watch::Sender<Option<String>>,
 }
 
 impl OwnNode {
@@ -148,6 +148,13 @@ impl OwnNode {
                     Some(Ok(watcher::Event::Apply(node) | watcher::Event::InitApply(node))) => {
                         seen = true;
                         report_range(&node, link);
+                        self.uid.send_if_modified(|known| {
+                            let news = *known != node.metadata.uid;
+                            known.clone_from(&node.metadata.uid);
+                            news
+                        });
+                        // While this node was not heard of, its conditions were made unknown.
+                        written = written && !is_given_up(&node);
                     }
                     Some(Ok(watcher::Event::InitDone)) if seen => {}
                     Some(Ok(watcher::Event::Delete(_) | watcher::Event::InitDone)) | None => return,
@@ -249,6 +256,12 @@ fn said_ready(before: &core::NodeStatus) -> Option<bool> {
     conditions.iter().find(|condition| condition.type_ == "Ready").map(|ready| ready.status == "True")
 }
 
+/// Whether the control plane says of the node that nobody knows how it is.
+fn is_given_up(node: &core::Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
+}
+
 fn report_range(node: &core::Node, link: &NodeLink) {
     let range =
         node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref()).and_then(|text| text.parse().ok());
@@ -259,45 +272,6 @@ fn report_range(node: &core::Node, link: &NodeLink) {
         }
         news
     });
-}
-
-async fn keep_lease(client: Client, name: String) {
-    let api: Api<Lease> = Api::namespaced(client, LEASE_NAMESPACE);
-    let mut beat = tokio::time::interval(LEASE_PERIOD);
-    let mut was_written = true;
-    loop {
-        beat.tick().await;
-        let written = write_lease(&api, &name).await;
-        if let Err(error) = &written
-            && was_written
-        {
-            warn!(node = name, %error, "cannot renew the node's lease");
-        }
-        was_written = written.is_ok();
-    }
-}
-
-async fn write_lease(api: &Api<Lease>, name: &str) -> kube::Result<()> {
-    let spec = LeaseSpec {
-        holder_identity: Some(name.to_owned()),
-        lease_duration_seconds: Some(LEASE_DURATION_SECONDS),
-        renew_time: Some(MicroTime(Timestamp::now())),
-        ..LeaseSpec::default()
-    };
-    let patch = serde_json::json!({ "spec": spec });
-    match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
-        other => return other.map(drop),
-    }
-    let lease = Lease {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            namespace: Some(LEASE_NAMESPACE.to_owned()),
-            ..ObjectMeta::default()
-        },
-        spec: Some(spec),
-    };
-    api.create(&PostParams::default(), &lease).await.map(drop)
 }
 
 async fn wait(retry: &mut Retry) {

@@ -169,6 +169,7 @@ impl Worker {
                     }
                     self.spec = spec;
                     self.pod = *pod;
+                    self.note_overruled();
                     self.saved = None;
                     self.note_deletion();
                 }
@@ -183,6 +184,13 @@ impl Worker {
                     termination.gone = true;
                 }
             }
+        }
+    }
+
+    /// What somebody else has written over our status is to be corrected.
+    fn note_overruled(&mut self) {
+        if overruled(self.sent.as_ref(), self.pod.status.as_ref()) {
+            (self.sent, self.built) = (self.pod.status.clone(), self.pod.status.clone());
         }
     }
 
@@ -378,6 +386,17 @@ impl Worker {
             Outcome::Signalled { container, came }
         })
     }
+}
+
+/// Whether somebody else has said since that the pod is not ready: the control plane does, of the pods of a node that it
+/// does not hear of. An older state that the watch brings late says so too, with an earlier time.
+fn overruled(sent: Option<&core::PodStatus>, found: Option<&core::PodStatus>) -> bool {
+    let ready = |status: Option<&core::PodStatus>| {
+        let conditions = status?.conditions.as_ref()?;
+        let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+        Some((ready.status == "True", ready.last_transition_time.clone()))
+    };
+    matches!((ready(sent), ready(found)), (Some((true, said)), Some((false, found))) if found > said)
 }
 
 #[cfg(test)]

@@ -348,6 +348,8 @@ impl Worker {
             ApiOutcome::Done | ApiOutcome::Gone => {
                 self.succeeded(&Op::Status);
                 self.sent = Some(status);
+                // It may have happened while we were writing.
+                self.note_overruled();
             }
             ApiOutcome::Failed(error) => self.retry(Op::Status, &error, now),
         }

@@ -75,6 +75,31 @@ async fn ends(worker: tokio::task::JoinHandle<()>) {
 }
 
 #[tokio::test]
+async fn a_pod_that_was_given_up_says_that_it_is_ready_after_all() {
+    let scene = Scene::one();
+    let (inbox, worker) = scene.agent().await;
+    scene.world.until("up", is_up).await;
+    let said = scene.world.look(|state| state.status.clone());
+    let marked = |second: i64| {
+        let mut status = said.clone().unwrap();
+        for condition in status.conditions.iter_mut().flatten().filter(|it| it.type_ == "Ready") {
+            condition.status = "False".to_owned();
+            let at = Timestamp::now() + jiff::SignedDuration::from_secs(second);
+            condition.last_transition_time = Some(status::time(at));
+        }
+        status
+    };
+    assert!(!overruled(said.as_ref(), Some(&marked(-60))), "what the watch brings late is no news");
+    assert!(!overruled(said.as_ref(), said.as_ref()));
+    scene.world.change(|state| state.status = None);
+    let pod = core::Pod { status: Some(marked(1)), ..scene.pod.clone() };
+    inbox.send(Input::Pod(Box::new(pod))).unwrap();
+    scene.world.until("said again", is_up).await;
+    inbox.send(scene.deleted(1)).unwrap();
+    ends(worker).await;
+}
+
+#[tokio::test]
 async fn a_life_from_start_to_deletion() {
     let scene = Scene::one();
     let (inbox, worker) = scene.agent().await;
