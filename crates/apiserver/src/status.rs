@@ -190,11 +190,6 @@ impl Status {
         )
     }
 
-    /// 405: Kubernetes has this, this server does not.
-    pub fn not_served(message: impl Into<String>) -> Self {
-        Self::plain(405, "MethodNotAllowed", message)
-    }
-
     /// 406: no representation that the caller accepts.
     pub fn not_acceptable(message: impl Into<String>) -> Self {
         Self::plain(406, "NotAcceptable", message)

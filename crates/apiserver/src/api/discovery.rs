@@ -13,6 +13,7 @@ const MINOR: &str = "33";
 const GIT_VERSION: &str = "v1.33.0+portolan";
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const PROXY_VERBS: [&str; 5] = ["create", "delete", "get", "patch", "update"];
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 pub(super) fn health() -> Answer {
@@ -122,6 +123,11 @@ fn subresources(served: &Served) -> Vec<Sub> {
                 kind: Some(("", "v1", "PodPortForwardOptions")),
                 verbs: session,
             });
+            out.push(Sub { name: "proxy", kind: Some(("", "v1", "PodProxyOptions")), verbs: &PROXY_VERBS });
+        }
+        ("", "Service") => {
+            let kind = Some(("", "v1", "ServiceProxyOptions"));
+            out.push(Sub { name: "proxy", kind, verbs: &PROXY_VERBS });
         }
         ("", "Namespace") => out.push(Sub { name: "finalize", kind: None, verbs: &["update"] }),
         _ => {}

@@ -10,6 +10,7 @@ mod openapi;
 mod options;
 mod parts;
 mod patch;
+mod proxy;
 mod read;
 mod render;
 mod sessions;
@@ -47,6 +48,8 @@ pub(crate) struct Api {
     store: Arc<Store>,
     allocation: Allocation,
     agents: NodeAgents,
+    /// How pods are reached.
+    upstream: proxy::Upstream,
     /// The kinds that are served now.
     registry: signal::Sender<Arc<Registry>>,
     stop: signal::Receiver<bool>,
@@ -84,7 +87,8 @@ impl Api {
         }
         let agents = NodeAgents::new(config)?;
         let registry = signal::Sender::new(Arc::clone(Registry::built_in()));
-        let api = Self { store: Arc::new(store), allocation, agents, registry, stop };
+        let upstream = proxy::Upstream::new()?;
+        let api = Self { store: Arc::new(store), allocation, agents, upstream, registry, stop };
         for name in FIRST_NAMESPACES {
             api.make_namespace(name).await?;
         }
@@ -128,6 +132,9 @@ impl Api {
         }
         let route = route.ok_or_else(Status::unknown_path)?;
         tracing::debug!(user = identity.user, groups = ?identity.groups, method = %head.method, uri = %head.uri);
+        if let Route::Objects(target @ Target { part: Part::Proxy, .. }) = &route {
+            return self.proxy(target, head, body, upgrade).await;
+        }
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let api = Arc::clone(self);
         let reading = head.method == Method::GET;
@@ -156,9 +163,6 @@ impl Api {
     async fn objects(self: &Arc<Self>, target: Target, call: Call) -> Result<Answer, Status> {
         let named = !target.name.is_empty();
         match (target.part, &call.method, named) {
-            (Part::Refused(what), ..) => {
-                Err(Status::not_served(format!("{what} not supported by this server")))
-            }
             (Part::Session(session), &Method::GET | &Method::POST, true) => {
                 self.session(session, &target, &call).await
             }

@@ -95,7 +95,7 @@ fn copy_handshake(from: &HeaderMap, to: &mut HeaderMap<HeaderValue>) {
 }
 
 /// Hands bytes through both ways until one end has gone; then the other goes too.
-async fn join(client: OnUpgrade, agent: OnUpgrade) {
+pub(super) async fn join(client: OnUpgrade, agent: OnUpgrade) {
     let (client, agent) = match tokio::try_join!(client, agent) {
         Ok((client, agent)) => (TokioIo::new(client), TokioIo::new(agent)),
         Err(error) => return tracing::debug!(%error, "a session's connection broke before it began"),

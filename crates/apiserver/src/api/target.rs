@@ -59,13 +59,12 @@ pub(crate) enum Part {
     Finalize,
     /// `/exec`, `/attach` and `/portforward` of a pod.
     Session(Session),
-    /// A subresource that Kubernetes has and this server does not; the text says what it is for.
-    Refused(&'static str),
+    /// `/proxy` of a pod or a service, with any path behind it; the target's name is `[SCHEME:]NAME[:PORT]`.
+    Proxy,
 }
 
-/// Subresources of pods that are refused by name: who asks for one learns that it is missing, not that the path is wrong.
-/// `eviction` and `ephemeralcontainers` are not among them: kubectl knows clusters without these by the answer 404.
-const REFUSED: [(&str, &str); 1] = [("proxy", "the proxy to pods is")];
+/// Segments before the path that a proxied request is about: `api/v1/namespaces/NS/pods/NAME/proxy`.
+const PROXY_SEGMENTS: usize = 7;
 
 /// What somebody does with a running pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +80,12 @@ pub(crate) enum Session {
 impl Route {
     /// Reads a path; `None` when there is nothing.
     pub(crate) fn parse(path: &str, registry: &Registry) -> Option<Self> {
-        let segments: Vec<String> =
+        let mut segments: Vec<String> =
             path.split('/').filter(|part| !part.is_empty()).map(crate::http::decode).collect();
+        if is_proxied(&segments) {
+            // What follows is the pod's to understand.
+            segments.truncate(PROXY_SEGMENTS);
+        }
         // NUL divides keys in the store, and a slash cannot be part of a name.
         if segments.iter().any(|segment| segment.contains(['\0', '/'])) {
             return None;
@@ -113,6 +116,21 @@ impl Route {
             _ => None,
         }
     }
+}
+
+fn is_proxied(segments: &[String]) -> bool {
+    let parts: Vec<&str> = segments.iter().take(PROXY_SEGMENTS).map(String::as_str).collect();
+    matches!(parts.as_slice(), ["api", "v1", "namespaces", _, "pods" | "services", _, "proxy"])
+}
+
+/// What follows `/proxy` in the path of a proxied request, as it was sent.
+pub(crate) fn proxied_path(path: &str) -> &str {
+    let mut rest = path;
+    for _ in 0..PROXY_SEGMENTS {
+        rest = rest.trim_start_matches('/');
+        rest = &rest[rest.find('/').unwrap_or(rest.len())..];
+    }
+    rest
 }
 
 fn objects(registry: &Registry, group: &str, version: &str, rest: &[&str]) -> Option<Target> {
@@ -162,10 +180,9 @@ fn part_of(served: &Served, segment: &str) -> Option<Part> {
         ("attach", Part::Session(Session::Attach), kind.is("", "Pod")),
         ("portforward", Part::Session(Session::PortForward), kind.is("", "Pod")),
         ("finalize", Part::Finalize, kind.is("", "Namespace")),
+        ("proxy", Part::Proxy, kind.is("", "Pod") || kind.is("", "Service")),
     ];
-    let served = parts.into_iter().find(|(name, _, has)| *name == segment && *has).map(|(_, part, _)| part);
-    let refused = || REFUSED.iter().find(|(name, _)| kind.is("", "Pod") && *name == segment);
-    served.or_else(|| refused().map(|(_, what)| Part::Refused(what)))
+    parts.into_iter().find(|(name, _, has)| *name == segment && *has).map(|(_, part, _)| part)
 }
 
 impl Target {
@@ -231,7 +248,11 @@ mod tests {
         assert_eq!(target("/api/v1/namespaces/a/pods/b/log"), found("pods", "a", "b", Part::Log));
         let exec = Part::Session(Session::Exec);
         assert_eq!(target("/api/v1/namespaces/a/pods/b/exec"), found("pods", "a", "b", exec));
-        assert!(matches!(target("/api/v1/namespaces/a/pods/b/proxy"), Some((.., Part::Refused(_)))));
+        let proxy = "/api/v1/namespaces/a/services/https:b:web/proxy";
+        for path in ["", "/", "/x//y%2Fz/"] {
+            assert_eq!(target(&format!("{proxy}{path}")), found("services", "a", "https:b:web", Part::Proxy));
+            assert_eq!(proxied_path(&format!("{proxy}{path}")), path);
+        }
         assert_eq!(target("/api/v1/nodes/n/status"), found("nodes", "", "n", Part::Status));
         assert_eq!(
             target("/apis/apps/v1/namespaces/a/deployments/b/scale"),
@@ -247,6 +268,9 @@ mod tests {
             "/api/v2/pods",
             "/api/v1/namespaces/a/pods/b/scale",
             "/api/v1/namespaces/a/services/b/exec",
+            "/api/v1/namespaces/a/configmaps/b/proxy",
+            "/api/v1/namespaces/a/pods/b/eviction",
+            "/api/v1/namespaces/a/pods/b/ephemeralcontainers",
             "/api/v1/namespaces/a/pods/b%00c",
             "/apis/apps/v1/things",
             "/nothing",

@@ -180,7 +180,7 @@ fn prepare_part(
             }
             Ok(Reservation::none())
         }
-        Part::Whole | Part::Scale | Part::Log | Part::Binding | Part::Session(_) | Part::Refused(_) => {
+        Part::Whole | Part::Scale | Part::Log | Part::Binding | Part::Session(_) | Part::Proxy => {
             kind.prepare_update(new, old, context)
         }
     }

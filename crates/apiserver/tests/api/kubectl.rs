@@ -226,12 +226,8 @@ async fn what_is_missing_is_named() {
     let server = Server::start().await;
     server.kubectl("run web --image=nginx").await;
     for (command, answer) in [
-        (
-            "get --raw=/api/v1/namespaces/default/pods/web/proxy",
-            "the proxy to pods is not supported by this server",
-        ),
         ("get pods --as=somebody", "acting as another user (--as) is not supported by this server"),
-        ("get roles", "the server doesn't have a resource type \"roles\""),
+        ("get cronjobs", "the server doesn't have a resource type \"cronjobs\""),
         ("top pods", "Metrics API not available"),
         ("explain pods", "not found in OpenAPI schema"),
         ("create job once --image=busybox", "the server could not find the requested resource"),

@@ -6,4 +6,5 @@ mod crash;
 mod fixture;
 mod kubectl;
 mod logs;
+mod proxy;
 mod security;
