@@ -8,6 +8,7 @@ mod delivery;
 mod faults;
 mod harness;
 mod kubectl;
+mod matrix;
 mod modes;
 mod names;
 mod pods;
