@@ -33,7 +33,7 @@ impl Api {
         let renderer =
             Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
         let options = DeleteOptions::parse(&call.query, &call.body)?;
-        let Modified { record, removed } = self.delete(target, &options).await?;
+        let Modified { record, removed } = self.delete(target, &options, |_| {}).await?;
         if !removed {
             return Ok(json_bytes(StatusCode::OK, renderer.object(&record.json)));
         }
@@ -67,7 +67,7 @@ impl Api {
         let targets: Vec<Target> = page.records.into_iter().map(named).collect();
         let deletions = targets.into_iter().map(|target| {
             let (api, options) = (Arc::clone(self), options.clone());
-            async move { api.delete(&target, &options).await }
+            async move { api.delete(&target, &options, |_| {}).await }
         });
         let outcomes: Vec<Result<Modified, Status>> =
             futures::stream::iter(deletions).buffered(AT_ONCE).collect().await;
@@ -85,7 +85,13 @@ impl Api {
         Ok(json_bytes(StatusCode::OK, list))
     }
 
-    async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Modified, Status> {
+    /// `mark` is done to an object that gets time to end.
+    pub(super) async fn delete(
+        &self,
+        target: &Target,
+        options: &DeleteOptions,
+        mark: impl Fn(&mut Value),
+    ) -> Result<Modified, Status> {
         let kind = &target.served.kind;
         if kind.is("", "Namespace") && LASTING.contains(&target.name.as_str()) {
             let detail = "this namespace may not be deleted";
@@ -95,7 +101,10 @@ impl Api {
             check_preconditions(kind, &target.name, old, record, options)?;
             Ok(match step(kind, old, options, Timestamp::now()) {
                 Step::Keep => Change::Keep,
-                Step::Mark(object) => Change::Store { object, reservation: Reservation::none() },
+                Step::Mark(mut object) => {
+                    mark(&mut object);
+                    Change::Store { object, reservation: Reservation::none() }
+                }
                 Step::Remove => Change::Remove {
                     object: old.clone(),
                     reservation: kind.prepare_delete(old, &self.context(options.dry_run)),

@@ -116,6 +116,8 @@ fn subresources(served: &Served) -> Vec<Sub> {
             let session: &[&str] = &["create", "get"];
             out.push(Sub { name: "attach", kind: Some(("", "v1", "PodAttachOptions")), verbs: session });
             out.push(Sub { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] });
+            let eviction = Some(("policy", "v1", "Eviction"));
+            out.push(Sub { name: "eviction", kind: eviction, verbs: &["create"] });
             out.push(Sub { name: "exec", kind: Some(("", "v1", "PodExecOptions")), verbs: session });
             out.push(Sub { name: "log", kind: None, verbs: &["get"] });
             out.push(Sub {

@@ -3,6 +3,7 @@
 mod body;
 mod delete;
 mod discovery;
+mod eviction;
 mod logs;
 mod meta;
 mod modify;
@@ -170,6 +171,7 @@ impl Api {
             (Part::Scale, &Method::GET, true) => self.read_scale(&target),
             (Part::Scale, &Method::PUT | &Method::PATCH, true) => self.write_scale(&target, &call).await,
             (Part::Binding, &Method::POST, true) => self.bind(&target, &call).await,
+            (Part::Eviction, &Method::POST, true) => self.evict(&target, &call).await,
             (Part::Finalize, &Method::PUT, true) => self.update(&target, &call).await,
             (Part::Whole | Part::Status, &Method::GET, true) => self.read_one(&target, &call),
             (Part::Whole | Part::Status, &Method::PUT, true) => self.update(&target, &call).await,

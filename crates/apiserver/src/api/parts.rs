@@ -184,14 +184,23 @@ fn set(object: &mut Value, pointer: &str, value: Value) {
 
 /// The condition that a pod has a node, as the API server sets it with the binding.
 fn mark_scheduled(pod: &mut Value, now: Timestamp) {
-    let condition = json!({
-        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": meta::time_text(now),
-    });
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    set_condition(
+        pod,
+        json!({
+            "type": "PodScheduled", "status": "True", "lastProbeTime": null,
+            "lastTransitionTime": meta::time_text(now),
+        }),
+    );
+}
+
+/// Puts a condition in the place of the one of its type.
+pub(super) fn set_condition(object: &mut Value, condition: Value) {
+    let conditions =
+        object.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut conditions: Vec<Value> =
-        conditions.into_iter().filter(|condition| condition["type"] != "PodScheduled").collect();
+        conditions.into_iter().filter(|known| known["type"] != condition["type"]).collect();
     conditions.push(condition);
-    set(pod, "/status/conditions", conditions.into());
+    set(object, "/status/conditions", conditions.into());
 }
 
 #[cfg(test)]

@@ -55,6 +55,8 @@ pub(crate) enum Part {
     Log,
     /// `/binding` of a pod.
     Binding,
+    /// `/eviction` of a pod.
+    Eviction,
     /// `/finalize` of a namespace.
     Finalize,
     /// `/exec`, `/attach` and `/portforward` of a pod.
@@ -176,6 +178,7 @@ fn part_of(served: &Served, segment: &str) -> Option<Part> {
         ("scale", Part::Scale, kind.scale.is_some()),
         ("log", Part::Log, kind.is("", "Pod")),
         ("binding", Part::Binding, kind.is("", "Pod")),
+        ("eviction", Part::Eviction, kind.is("", "Pod")),
         ("exec", Part::Session(Session::Exec), kind.is("", "Pod")),
         ("attach", Part::Session(Session::Attach), kind.is("", "Pod")),
         ("portforward", Part::Session(Session::PortForward), kind.is("", "Pod")),

@@ -180,9 +180,13 @@ fn prepare_part(
             }
             Ok(Reservation::none())
         }
-        Part::Whole | Part::Scale | Part::Log | Part::Binding | Part::Session(_) | Part::Proxy => {
-            kind.prepare_update(new, old, context)
-        }
+        Part::Whole
+        | Part::Scale
+        | Part::Log
+        | Part::Binding
+        | Part::Eviction
+        | Part::Session(_)
+        | Part::Proxy => kind.prepare_update(new, old, context),
     }
 }
 

@@ -18,6 +18,7 @@ ROOTS = [
     ("api/discovery/v1", ["EndpointSlice"]),
     ("api/coordination/v1", ["Lease"]),
     ("api/rbac/v1", ["Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"]),
+    ("api/policy/v1", ["Eviction"]),
     ("api/authentication/v1", ["TokenRequest", "TokenReview", "SelfSubjectReview"]),
     ("api/authorization/v1", ["SubjectAccessReview", "LocalSubjectAccessReview", "SelfSubjectAccessReview",
                               "SelfSubjectRulesReview"]),

@@ -9,7 +9,7 @@ use kube::api::{
     Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions, WatchEvent,
     WatchParams,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fixture::{PATIENCE, Server};
 
@@ -39,7 +39,7 @@ async fn a_pod_is_bound_ends_slowly_and_goes() {
         target: ObjectReference { name: Some("node1".to_owned()), ..ObjectReference::default() },
     };
     let bind = || async {
-        let result: Result<serde_json::Value, _> =
+        let result: Result<Value, _> =
             pods.create_subresource("binding", "web", &PostParams::default(), &binding).await;
         result
     };
@@ -188,4 +188,48 @@ async fn a_namespace_goes_when_its_finalizer_does() {
     let _last: Namespace =
         namespaces.replace_subresource("finalize", "team", &PostParams::default(), &going).await.unwrap();
     assert_eq!(code(&namespaces.get("team").await.unwrap_err()), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eviction_is_a_deletion_that_says_why() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let pods: Api<Pod> = Api::default_namespaced(client);
+    let made = pods.create(&PostParams::default(), &pod("web", "web")).await.unwrap();
+    let binding = json!({"metadata": {"name": "web"}, "target": {"kind": "Node", "name": "node1"}});
+    let bound: Value =
+        pods.create_subresource("binding", "web", &PostParams::default(), &binding).await.unwrap();
+    assert_eq!(bound["status"], "Success");
+    let evict = async |eviction: Value| -> Result<Value, kube::Error> {
+        pods.create_subresource("eviction", "web", &PostParams::default(), &eviction).await
+    };
+    let eviction = |options: Value| json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "web"}, "deleteOptions": options});
+    evict(eviction(json!({"dryRun": ["All"]}))).await.unwrap();
+    assert_eq!(pods.get("web").await.unwrap().metadata.deletion_timestamp, None);
+    let other = evict(eviction(json!({"preconditions": {"uid": "another"}}))).await.unwrap_err();
+    assert_eq!(code(&other), 409);
+    let misnamed = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "other"}});
+    let misnamed = evict(misnamed).await.unwrap_err();
+    assert!(
+        misnamed.to_string().contains("name in URL does not match name in Eviction object"),
+        "{misnamed}"
+    );
+    assert_eq!(
+        code(
+            &evict(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}}))
+                .await
+                .unwrap_err()
+        ),
+        400
+    );
+    let answer =
+        evict(eviction(json!({"gracePeriodSeconds": 7, "preconditions": {"uid": made.metadata.uid}}))).await;
+    assert_eq!(answer.unwrap()["status"], "Success");
+    let going = pods.get("web").await.unwrap();
+    assert_eq!(going.metadata.deletion_grace_period_seconds, Some(7));
+    let conditions = going.status.unwrap().conditions.unwrap();
+    let target = conditions.iter().find(|condition| condition.type_ == "DisruptionTarget").unwrap();
+    assert_eq!(target.reason.as_deref(), Some("EvictionByEvictionAPI"));
+    pods.delete("web", &DeleteParams::default().grace_period(0)).await.unwrap();
+    assert_eq!(code(&evict(eviction(json!({}))).await.unwrap_err()), 404);
 }

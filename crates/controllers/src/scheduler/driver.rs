@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::PostParams;
 
 use super::plan::{Candidate, Unschedulable, is_ours, is_ready, place};
+use super::ports::HostPort;
 use super::requests::Amounts;
 use crate::context::{BY_CONTROLLER, Context, PODS_BY_NODE, PODS_UNBOUND, Stored, api_error};
 use crate::error::Error;
@@ -26,6 +27,7 @@ struct Placed {
     node: String,
     owner: Option<String>,
     requested: Amounts,
+    ports: Vec<HostPort>,
 }
 
 impl Assumed {
@@ -119,31 +121,39 @@ fn assume(context: &Context, assumed: &Assumed, pod: &Pod) -> Result<Option<Stri
             *siblings.entry(node.to_owned()).or_default() += 1;
         }
     }
-    let mut coming: BTreeMap<&str, (usize, Amounts)> = BTreeMap::new();
+    let mut coming: BTreeMap<&str, (usize, Amounts, Vec<HostPort>)> = BTreeMap::new();
     for other in placed.values() {
         let there = coming.entry(&other.node).or_default();
         there.0 += 1;
         there.1 += other.requested;
+        there.2.extend(other.ports.iter().cloned());
         if owner.is_some() && other.owner == owner {
             *siblings.entry(other.node.clone()).or_default() += 1;
         }
     }
     let requested = pod.spec.as_ref().map(Amounts::requested).unwrap_or_default();
+    let wanted_ports = pod.spec.as_ref().map(HostPort::of).unwrap_or_default();
     let nodes = context.stores.nodes.all();
     let candidates: Vec<Candidate<'_>> = nodes
         .iter()
         .map(|node| {
             let name = node.metadata.name.as_deref().unwrap_or_default();
             let there = context.stores.pods.count(PODS_BY_NODE, name);
-            let (coming, assumed) = coming.get(name).copied().unwrap_or_default();
+            let (coming, assumed, mut ports) = coming.get(name).cloned().unwrap_or_default();
             // Adding up what all pods of a node request is for those who ask for something.
             let used = if requested.is_nothing() { assumed } else { assumed + used(context, name) };
+            if !wanted_ports.is_empty() {
+                ports.extend(ports_of(context, name));
+            }
             let siblings = siblings.get(name).copied().unwrap_or(0);
-            Candidate { node, pods: there + coming, siblings, used }
+            Candidate { node, pods: there + coming, siblings, used, ports }
         })
         .collect();
     let node = place(pod, &candidates)?.to_owned();
-    placed.insert(uid(&pod.metadata).to_owned(), Placed { node: node.clone(), owner, requested });
+    placed.insert(
+        uid(&pod.metadata).to_owned(),
+        Placed { node: node.clone(), owner, requested, ports: wanted_ports },
+    );
     Ok(Some(node))
 }
 
@@ -152,6 +162,12 @@ fn used(context: &Context, node: &str) -> Amounts {
     let pods = context.stores.pods.indexed(PODS_BY_NODE, node);
     let specs = pods.iter().filter(|pod| !pod_is_finished(pod)).filter_map(|pod| pod.spec.as_ref());
     specs.map(Amounts::requested).fold(Amounts::default(), |all, one| all + one)
+}
+
+/// The ports of a node that its pods have that have not finished.
+fn ports_of(context: &Context, node: &str) -> Vec<HostPort> {
+    let pods = context.stores.pods.indexed(PODS_BY_NODE, node);
+    pods.iter().filter_map(|pod| pod.spec.as_ref()).flat_map(HostPort::of).collect()
 }
 
 async fn bind(context: &Context, assumed: &Assumed, pod: &Pod, node: &str) -> Result<(), Error> {

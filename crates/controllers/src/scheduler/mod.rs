@@ -3,6 +3,7 @@
 mod affinity;
 mod driver;
 mod plan;
+mod ports;
 mod requests;
 
 pub(crate) use affinity::{selects, tolerates, untolerated};

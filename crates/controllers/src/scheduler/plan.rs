@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Taint};
 
 use super::affinity::{selects, untolerated};
+use super::ports::HostPort;
 use super::requests::Amounts;
 use crate::objects::is_deleting;
 
@@ -15,6 +16,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) siblings: usize,
     /// What they request.
     pub(crate) used: Amounts,
+    /// The node's ports that they have.
+    pub(crate) ports: Vec<HostPort>,
 }
 
 /// Why no node takes a pod.
@@ -24,24 +27,26 @@ pub(crate) struct Unschedulable {
     pub(crate) message: String,
 }
 
+/// Why one node does not take a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refusal {
+    reasons: Vec<String>,
+    /// It would not take it either if other pods went away.
+    lasting: bool,
+}
+
 /// Chooses the node for a pod: of those that may take it, the one with the fewest siblings, then with the fewest pods,
 /// then the first by name. Three replicas on three nodes thus get a node each.
 pub(crate) fn place<'a>(pod: &Pod, candidates: &[Candidate<'a>]) -> Result<&'a str, Unschedulable> {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
-    let requested = Amounts::requested(spec);
-    let mut refusals: BTreeMap<String, usize> = BTreeMap::new();
+    let wanted = Wanted { spec, requested: Amounts::requested(spec), ports: HostPort::of(spec) };
+    let mut refusals = Vec::new();
     let mut fitting = Vec::new();
     for candidate in candidates {
-        let mut reasons: Vec<String> = refusal(spec, candidate).into_iter().collect();
-        if reasons.is_empty() {
-            reasons.extend(shortages(requested, candidate).map(str::to_owned));
-        }
-        if reasons.is_empty() {
-            fitting.push(candidate);
-        }
-        for reason in reasons {
-            *refusals.entry(reason).or_default() += 1;
+        match wanted.refusal(candidate) {
+            None => fitting.push(candidate),
+            Some(refusal) => refusals.push(refusal),
         }
     }
     let best = fitting.into_iter().min_by_key(|candidate| {
@@ -49,62 +54,108 @@ pub(crate) fn place<'a>(pod: &Pod, candidates: &[Candidate<'a>]) -> Result<&'a s
     });
     match best {
         Some(best) => Ok(best.node.metadata.name.as_deref().unwrap_or_default()),
-        None => Err(Unschedulable { message: message(candidates.len(), &refusals) }),
+        None => Err(Unschedulable { message: message(&refusals) }),
     }
 }
 
-fn message(nodes: usize, refusals: &BTreeMap<String, usize>) -> String {
+/// In the words of kube-scheduler's `FitError`. The second part is its preemption's: nobody is evicted for another pod
+/// here, since all pods have the same priority.
+fn message(refusals: &[Refusal]) -> String {
+    let nodes = refusals.len();
     if nodes == 0 {
         return "no nodes available to schedule pods".to_owned();
     }
-    let mut reasons: Vec<String> =
-        refusals.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    reasons.sort();
-    format!("0/{nodes} nodes are available: {}.", reasons.join(", "))
+    let reasons = counted(refusals.iter().flat_map(|refusal| refusal.reasons.iter().map(String::as_str)));
+    let preemption = counted(refusals.iter().map(|refusal| match refusal.lasting {
+        true => "Preemption is not helpful for scheduling",
+        false => "No preemption victims found for incoming pod",
+    }));
+    format!(
+        "0/{nodes} nodes are available: {reasons}. preemption: 0/{nodes} nodes are available: {preemption}."
+    )
+}
+
+/// Each text with how often it comes, ordered as text.
+fn counted<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    texts.for_each(|text| *counts.entry(text).or_default() += 1);
+    let mut all: Vec<String> = counts.into_iter().map(|(text, count)| format!("{count} {text}")).collect();
+    all.sort();
+    all.join(", ")
 }
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
-/// Why a node does not take the pod.
-fn refusal(spec: &PodSpec, candidate: &Candidate<'_>) -> Option<String> {
-    let node = candidate.node;
-    let implied =
-        |key: &str| Taint { key: key.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() };
-    if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true)
-        && untolerated(spec, &[implied(UNSCHEDULABLE)]).is_some()
-    {
-        return Some("node(s) were unschedulable".to_owned());
-    }
-    if !is_ready(node) || is_deleting(&node.metadata) {
-        return Some(untolerated_text(&implied(NOT_READY)));
-    }
-    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    // The lab's nodes carry no taint for being unready; where another controller adds one, it counts as any other.
-    if let Some(taint) = untolerated(spec, taints.filter(|taint| taint.key != UNSCHEDULABLE)) {
-        return Some(untolerated_text(taint));
-    }
-    if !selects(spec, node) {
-        return Some("node(s) didn't match Pod's node affinity/selector".to_owned());
-    }
-    None
+/// What a pod asks of its node.
+struct Wanted<'a> {
+    spec: &'a PodSpec,
+    requested: Amounts,
+    ports: Vec<HostPort>,
 }
 
-/// What the node has too little of. A pod that requests nothing of something gets along with what there is.
-fn shortages(requested: Amounts, candidate: &Candidate<'_>) -> impl Iterator<Item = &'static str> {
-    let allocatable = candidate.node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-    let room = allocatable.and_then(|all| all.get("pods")).and_then(|pods| pods.0.parse::<usize>().ok());
-    let (cpu, memory) = Amounts::allocatable(candidate.node);
-    let after = candidate.used + requested;
-    let lacks =
-        |wanted: u128, after: u128, all: Option<u128>| wanted > 0 && all.is_some_and(|all| after > all);
-    [
-        ("Too many pods", room.is_some_and(|room| candidate.pods >= room)),
-        ("Insufficient cpu", lacks(requested.cpu, after.cpu, cpu)),
-        ("Insufficient memory", lacks(requested.memory, after.memory, memory)),
-    ]
-    .into_iter()
-    .filter_map(|(reason, short)| short.then_some(reason))
+impl Wanted<'_> {
+    /// Why a node does not take the pod: the first of kube-scheduler's filters that says no, with all its reasons.
+    fn refusal(&self, candidate: &Candidate<'_>) -> Option<Refusal> {
+        if let Some(reason) = self.unwelcome(candidate.node) {
+            return Some(Refusal { reasons: vec![reason], lasting: true });
+        }
+        if self.ports.iter().any(|port| candidate.ports.iter().any(|taken| taken.conflicts(port))) {
+            let reason = "node(s) didn't have free ports for the requested pod ports".to_owned();
+            return Some(Refusal { reasons: vec![reason], lasting: false });
+        }
+        let shortages = self.shortages(candidate);
+        let lasting = shortages.iter().any(|(_, lasting)| *lasting);
+        let reasons: Vec<String> = shortages.into_iter().map(|(reason, _)| reason.to_owned()).collect();
+        (!reasons.is_empty()).then_some(Refusal { reasons, lasting })
+    }
+
+    /// Why the node would not take the pod even if it were empty.
+    fn unwelcome(&self, node: &Node) -> Option<String> {
+        let spec = self.spec;
+        let implied =
+            |key: &str| Taint { key: key.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() };
+        if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true)
+            && untolerated(spec, &[implied(UNSCHEDULABLE)]).is_some()
+        {
+            return Some("node(s) were unschedulable".to_owned());
+        }
+        let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+        if let Some(taint) = untolerated(spec, taints) {
+            return Some(untolerated_text(taint));
+        }
+        // Its taint is on the way.
+        if !is_ready(node) || is_deleting(&node.metadata) {
+            return Some(untolerated_text(&implied(NOT_READY)));
+        }
+        if !selects(spec, node) {
+            return Some("node(s) didn't match Pod's node affinity/selector".to_owned());
+        }
+        None
+    }
+
+    /// What the node has too little of, and whether it would be so without any other pod. A pod that requests nothing of
+    /// something gets along with what there is.
+    fn shortages(&self, candidate: &Candidate<'_>) -> Vec<(&'static str, bool)> {
+        let requested = self.requested;
+        let allocatable = candidate.node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+        let room = allocatable.and_then(|all| all.get("pods")).and_then(|pods| pods.0.parse::<usize>().ok());
+        let (cpu, memory) = Amounts::allocatable(candidate.node);
+        let after = candidate.used + requested;
+        let mut short = Vec::new();
+        if let Some(room) = room.filter(|room| candidate.pods >= *room) {
+            short.push(("Too many pods", room == 0));
+        }
+        for (reason, wanted, after, all) in [
+            ("Insufficient cpu", requested.cpu, after.cpu, cpu),
+            ("Insufficient memory", requested.memory, after.memory, memory),
+        ] {
+            if let Some(all) = all.filter(|all| wanted > 0 && after > *all) {
+                short.push((reason, wanted > all));
+            }
+        }
+        short
+    }
 }
 
 fn untolerated_text(taint: &Taint) -> String {

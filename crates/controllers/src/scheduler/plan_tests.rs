@@ -9,7 +9,7 @@ fn waiting(patch: &serde_json::Value) -> Pod {
 }
 
 fn candidate(node: &Node, pods: usize, siblings: usize) -> Candidate<'_> {
-    Candidate { node, pods, siblings, used: Amounts::default() }
+    Candidate { node, pods, siblings, used: Amounts::default(), ports: Vec::new() }
 }
 
 #[test]
@@ -63,7 +63,8 @@ fn the_refusal_names_every_reason_as_kubernetes_does() {
     assert_eq!(
         refused.message,
         "0/4 nodes are available: 1 Too many pods, 1 node(s) had untolerated taint {gpu: yes}, 1 node(s) had \
-         untolerated taint {node.kubernetes.io/not-ready: }, 1 node(s) were unschedulable."
+         untolerated taint {node.kubernetes.io/not-ready: }, 1 node(s) were unschedulable. preemption: 0/4 nodes are \
+         available: 1 No preemption victims found for incoming pod, 3 Preemption is not helpful for scheduling."
     );
     assert_eq!(place(&waiting(&json!({})), &[]).unwrap_err().message, "no nodes available to schedule pods");
 }
@@ -85,7 +86,8 @@ fn selectors_and_affinity_are_honoured() {
     let nowhere = place(&affinity("In", "node9"), &candidates()).unwrap_err();
     assert_eq!(
         nowhere.message,
-        "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
+        "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. preemption: 0/2 nodes are \
+         available: 2 Preemption is not helpful for scheduling."
     );
 }
 
@@ -101,10 +103,33 @@ fn requests_must_fit_beside_those_of_others() {
     assert_eq!(place(&asks(json!({"cpu": "500m", "memory": "1Gi"})), &there()), Ok("node1"));
     assert_eq!(
         place(&asks(json!({"cpu": "501m", "memory": "2Gi"})), &there()).unwrap_err().message,
-        "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory."
+        "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory. preemption: 0/1 nodes are available: 1 \
+         Preemption is not helpful for scheduling."
+    );
+    assert_eq!(
+        place(&asks(json!({"cpu": "501m"})), &there()).unwrap_err().message,
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims \
+         found for incoming pod."
     );
     let full = [Candidate { used: Amounts { cpu: 9000, memory: 0 }, ..candidate(&small, 1, 0) }];
     assert_eq!(place(&waiting(&json!({})), &full), Ok("node1"), "what asks for nothing gets along");
+}
+
+#[test]
+fn a_port_of_a_node_is_for_one_pod() {
+    let nodes = [ready_node("node1"), ready_node("node2")];
+    let asking = waiting(&json!({"spec": {"containers": [
+        {"name": "c", "ports": [{"containerPort": 80, "hostPort": 8080, "protocol": "TCP"}]}]}}));
+    let taken = || HostPort::of(asking.spec.as_ref().unwrap());
+    let first = Candidate { ports: taken(), ..candidate(&nodes[0], 0, 0) };
+    assert_eq!(place(&asking, &[first, candidate(&nodes[1], 5, 0)]), Ok("node2"));
+    let both = [0, 1].map(|at: usize| Candidate { ports: taken(), ..candidate(&nodes[at], 0, 0) });
+    assert_eq!(
+        place(&asking, &both).unwrap_err().message,
+        "0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports. preemption: 0/2 nodes \
+         are available: 2 No preemption victims found for incoming pod."
+    );
+    assert!(place(&waiting(&json!({})), &both).is_ok());
 }
 
 #[test]
