@@ -1,6 +1,7 @@
 //! The file: its tables, how objects and events are written in them, and how it is opened.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use redb::{
 
 use super::StoreConfig;
 use super::record::{Event, EventKind, Key, Record};
+use super::staged::Staged;
 use super::window::{Published, Window};
 
 /// Key → revision (8 bytes, little endian) and JSON.
@@ -77,12 +79,55 @@ pub enum OpenError {
 
 pub(super) fn open(config: &StoreConfig) -> Result<(Database, Published), OpenError> {
     let path = &config.path;
-    let database = redb::Builder::new()
+    let exists = path.try_exists().map_err(|error| refused(config, error.into()))?;
+    if !exists {
+        create(config)?;
+    }
+    let io = |error: std::io::Error| refused(config, error.into());
+    let file = File::options().read(true).write(true).open(path).map_err(io)?;
+    if file.metadata().map_err(io)?.len() == 0 {
+        return Err(OpenError::Damaged { path: path.clone(), detail: "it is empty".to_owned() });
+    }
+    let file = Staged::new(file).map_err(|error| opening(config, error))?;
+    let loaded = loaded(config, builder().create_with_backend(file.clone()))?;
+    file.release().map_err(io)?;
+    Ok(loaded)
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = redb::Builder::new();
+    builder
         .set_cache_size(CACHE_BYTES)
         // A file that something else has altered is refused instead of trusted: every page's checksum is read.
-        .set_check_integrity_on_open(true)
-        .create(path)
-        .map_err(|error| opening(config, error))?;
+        .set_check_integrity_on_open(true);
+    builder
+}
+
+/// Makes the file under another name and gives it its own when it is whole and on disk: a store that is there at all has
+/// been a store once, and what cannot be read of it is damage.
+fn create(config: &StoreConfig) -> Result<(), OpenError> {
+    let io = |error: std::io::Error| refused(config, error.into());
+    let unfinished = config.path.with_extension("unfinished");
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    // Closes it again: what was written is synced by then.
+    drop(loaded(config, builder().create(&unfinished))?);
+    // Unlike a renaming, this never takes the place of a store that somebody else has made meanwhile.
+    std::fs::hard_link(&unfinished, &config.path).map_err(io)?;
+    std::fs::remove_file(&unfinished).map_err(io)?;
+    let folder = config.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| std::path::Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
+}
+
+pub(super) fn loaded(
+    config: &StoreConfig,
+    opened: Result<Database, DatabaseError>,
+) -> Result<(Database, Published), OpenError> {
+    let path = &config.path;
+    let database = opened.map_err(|error| opening(config, error))?;
     match load(&database) {
         Ok(published) => Ok((database, published)),
         Err(LoadError::Format(format)) => Err(OpenError::Format { path: path.clone(), format }),

@@ -16,6 +16,7 @@
 mod disk;
 mod list;
 mod record;
+mod staged;
 mod watch;
 mod window;
 mod writer;
@@ -25,6 +26,7 @@ use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use redb::Database;
 use tokio::sync::{mpsc, oneshot};
 
 pub use disk::OpenError;
@@ -78,6 +80,10 @@ impl Store {
     /// When the file is in use, damaged or cannot be read; the message says what to do.
     pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
         let (database, published) = disk::open(config)?;
+        Self::on(database, published, config)
+    }
+
+    fn on(database: Database, published: Published, config: &StoreConfig) -> Result<Self, OpenError> {
         let published = Arc::new(RwLock::new(published));
         let (sender, receiver) = mpsc::channel(QUEUE);
         let writer = writer::Writer::new(database, Arc::clone(&published), config.clone());
@@ -153,5 +159,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;
