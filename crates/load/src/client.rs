@@ -53,7 +53,9 @@ impl Client {
     /// When the file cannot be read or names credentials that cannot be used. No connection is made yet.
     pub async fn from_kubeconfig(path: &Path) -> Result<Self, Error> {
         let file = Kubeconfig::read_from(path)?;
-        let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+        let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+        // Each request is sent once, and what became of it is told.
+        config.default_retry = false;
         Ok(Self(kube::Client::try_from(config)?))
     }
 

@@ -1,7 +1,7 @@
 //! A server in this process, on a port of its own, with its folder.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
@@ -24,6 +24,35 @@ pub struct Server {
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
+/// What a server is told that has its files in `folder`.
+pub fn config(folder: &Path, pki: &Pki, address: SocketAddr) -> Config {
+    Config {
+        store: StoreConfig::new(folder.join("store.redb")),
+        credentials: pki.api_server(&[ServerName::Address(address.ip())]).unwrap(),
+        authority: pki.authority().to_owned(),
+        node_client: pki.client("apiserver-node-client", "kube-apiserver", "system:masters").unwrap(),
+        allocation: AllocationConfig {
+            service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
+            reserved: Vec::new(),
+            node_ports: 30000..=32767,
+        },
+    }
+}
+
+/// Writes the administrator's kubeconfig.
+pub fn write_kubeconfig(path: &Path, pki: &Pki, address: SocketAddr) {
+    let admin = pki.client("admin", "kubernetes-admin", "system:masters").unwrap();
+    Kubeconfig {
+        cluster: "test",
+        user: "admin",
+        server: &format!("https://{address}"),
+        authority: pki.authority(),
+        credentials: &admin,
+    }
+    .write(path)
+    .unwrap();
+}
+
 impl Server {
     pub async fn start() -> Self {
         // Others in this process install the same one.
@@ -34,36 +63,13 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
         let mut server = Self { address, pki, kubeconfig, folder, running: None };
-        let admin = server.pki.client("admin", "kubernetes-admin", "system:masters").unwrap();
-        Kubeconfig {
-            cluster: "test",
-            user: "admin",
-            server: &format!("https://{address}"),
-            authority: server.pki.authority(),
-            credentials: &admin,
-        }
-        .write(&server.kubeconfig)
-        .unwrap();
+        write_kubeconfig(&server.kubeconfig, &server.pki, address);
         server.run(listener);
         server
     }
 
     fn run(&mut self, listener: TcpListener) {
-        let address = ServerName::Address(self.address.ip());
-        let config = Config {
-            store: StoreConfig::new(self.folder.path().join("store.redb")),
-            credentials: self.pki.api_server(&[address]).unwrap(),
-            authority: self.pki.authority().to_owned(),
-            node_client: self
-                .pki
-                .client("apiserver-node-client", "kube-apiserver", "system:masters")
-                .unwrap(),
-            allocation: AllocationConfig {
-                service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
-                reserved: Vec::new(),
-                node_ports: 30000..=32767,
-            },
-        };
+        let config = config(self.folder.path(), &self.pki, self.address);
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
             serve(config, vec![listener], async move { _ = stopped.await }).await.unwrap();
