@@ -4,6 +4,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::render::Form;
+use super::subresources::subresources;
 use crate::http::{Answer, json, json_bytes};
 use crate::kinds::{Registry, Served};
 use crate::status::Status;
@@ -13,7 +14,6 @@ const MINOR: &str = "33";
 const GIT_VERSION: &str = "v1.33.0+portolan";
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const PROXY_VERBS: [&str; 5] = ["create", "delete", "get", "patch", "update"];
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 pub(super) fn health() -> Answer {
@@ -98,49 +98,6 @@ fn group_value(group: &Group<'_>) -> Value {
         |version: &&str| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
     json!({"name": group.name, "versions": versions, "preferredVersion": versions[0]})
-}
-
-/// A subresource as discovery lists it.
-struct Sub {
-    name: &'static str,
-    /// Group, version and kind of its bodies, where they are not the object's.
-    kind: Option<(&'static str, &'static str, &'static str)>,
-    verbs: &'static [&'static str],
-}
-
-fn subresources(served: &Served) -> Vec<Sub> {
-    let (kind, read_write): (_, &[&str]) = (&served.kind, &["get", "patch", "update"]);
-    let mut out = Vec::new();
-    match (kind.group.as_ref(), kind.kind.as_ref()) {
-        ("", "Pod") => {
-            let session: &[&str] = &["create", "get"];
-            out.push(Sub { name: "attach", kind: Some(("", "v1", "PodAttachOptions")), verbs: session });
-            out.push(Sub { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] });
-            let eviction = Some(("policy", "v1", "Eviction"));
-            out.push(Sub { name: "eviction", kind: eviction, verbs: &["create"] });
-            out.push(Sub { name: "exec", kind: Some(("", "v1", "PodExecOptions")), verbs: session });
-            out.push(Sub { name: "log", kind: None, verbs: &["get"] });
-            out.push(Sub {
-                name: "portforward",
-                kind: Some(("", "v1", "PodPortForwardOptions")),
-                verbs: session,
-            });
-            out.push(Sub { name: "proxy", kind: Some(("", "v1", "PodProxyOptions")), verbs: &PROXY_VERBS });
-        }
-        ("", "Service") => {
-            let kind = Some(("", "v1", "ServiceProxyOptions"));
-            out.push(Sub { name: "proxy", kind, verbs: &PROXY_VERBS });
-        }
-        ("", "Namespace") => out.push(Sub { name: "finalize", kind: None, verbs: &["update"] }),
-        _ => {}
-    }
-    if kind.scale.is_some() {
-        out.push(Sub { name: "scale", kind: Some(("autoscaling", "v1", "Scale")), verbs: read_write });
-    }
-    if kind.status {
-        out.push(Sub { name: "status", kind: None, verbs: read_write });
-    }
-    out
 }
 
 pub(super) fn resources(registry: &Registry, group: &str, version: &str) -> Result<Answer, Status> {

@@ -15,6 +15,7 @@ mod proxy;
 mod read;
 mod render;
 mod sessions;
+mod subresources;
 mod target;
 mod watch;
 mod write;
@@ -36,6 +37,7 @@ use crate::kinds::{Allocation, Context, Kind, Registry};
 use crate::status::Status;
 use crate::store::{Key, ListQuery, Operation, Start, Store, WriteError};
 use logs::NodeAgents;
+use openapi::Documents;
 use target::{Part, Route, Target};
 
 /// Longest request that is not a watch or a log.
@@ -51,6 +53,8 @@ pub(crate) struct Api {
     agents: NodeAgents,
     /// How pods are reached.
     upstream: proxy::Upstream,
+    /// What the kinds look like, for clients.
+    openapi: Documents,
     /// The kinds that are served now.
     registry: signal::Sender<Arc<Registry>>,
     stop: signal::Receiver<bool>,
@@ -89,7 +93,15 @@ impl Api {
         let agents = NodeAgents::new(config)?;
         let registry = signal::Sender::new(Arc::clone(Registry::built_in()));
         let upstream = proxy::Upstream::new()?;
-        let api = Self { store: Arc::new(store), allocation, agents, upstream, registry, stop };
+        let api = Self {
+            store: Arc::new(store),
+            allocation,
+            agents,
+            upstream,
+            openapi: Documents::default(),
+            registry,
+            stop,
+        };
         for name in FIRST_NAMESPACES {
             api.make_namespace(name).await?;
         }
@@ -145,7 +157,7 @@ impl Api {
             let call = Call { method: head.method, headers: head.headers, query, body, upgrade };
             match route {
                 Route::Objects(target) => api.objects(target, call).await,
-                other => documents(&other, &call, &registry),
+                other => documents(&other, &call, &registry, &api.openapi),
             }
         };
         // A watch or a log is open for as long as it likes: only the time to its first byte is bounded here.
@@ -227,22 +239,22 @@ fn public(route: Option<&Route>, method: &Method) -> Result<Option<Answer>, Stat
     }
 }
 
-fn documents(route: &Route, call: &Call, registry: &Registry) -> Result<Answer, Status> {
+fn documents(route: &Route, call: &Call, registry: &Registry, openapi: &Documents) -> Result<Answer, Status> {
     if call.method != Method::GET {
         return Err(Status::method_not_allowed());
     }
-    if matches!(route, Route::OpenApiV2) {
-        return openapi::version_2(&call.headers);
-    }
-    let form = render::negotiate(&call.headers, &call.query)?;
+    let form = || render::negotiate(&call.headers, &call.query);
     match route {
-        Route::CoreVersions => Ok(discovery::core_versions(registry, form)),
-        Route::Groups => Ok(discovery::groups(registry, form)),
+        Route::CoreVersions => Ok(discovery::core_versions(registry, form()?)),
+        Route::Groups => Ok(discovery::groups(registry, form()?)),
         Route::Group(group) => discovery::group(registry, group),
         Route::Resources { group, version } => discovery::resources(registry, group, version),
-        Route::OpenApiIndex => Ok(openapi::index(registry)),
-        Route::OpenApi { group, version } => openapi::document(registry, group, version),
-        Route::OpenApiV2 | Route::Health | Route::Version | Route::Objects(_) => Err(Status::unknown_path()),
+        Route::OpenApiIndex => openapi.index(registry, &call.headers),
+        Route::OpenApi { group, version } => {
+            openapi.answer(registry, (group, version), &call.headers, &call.query)
+        }
+        Route::OpenApiV2 => openapi::version_2(&call.headers),
+        Route::Health | Route::Version | Route::Objects(_) => Err(Status::unknown_path()),
     }
 }
 

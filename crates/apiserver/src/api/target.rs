@@ -272,7 +272,6 @@ mod tests {
             "/api/v1/namespaces/a/pods/b/scale",
             "/api/v1/namespaces/a/services/b/exec",
             "/api/v1/namespaces/a/configmaps/b/proxy",
-            "/api/v1/namespaces/a/pods/b/eviction",
             "/api/v1/namespaces/a/pods/b/ephemeralcontainers",
             "/api/v1/namespaces/a/pods/b%00c",
             "/apis/apps/v1/things",

@@ -11,6 +11,7 @@
 //! Everything here but [`Allocation`] is pure: the time comes in with the [`Context`], nothing is read or written.
 
 mod allocation;
+mod components;
 mod config_map;
 mod controller_revision;
 mod convert;
@@ -46,6 +47,7 @@ mod testing;
 mod workload;
 
 pub use allocation::{Allocation, AllocationConfig, AllocationConfigError, Reservation};
+pub use components::{Added, Components, Schemas, common, reference};
 pub use convert::{convert_in, convert_out};
 pub use names::{is_dns1035_label, is_dns1123_label, is_dns1123_subdomain};
 pub use registry::{Kind, Registry, Scale, Served};

@@ -229,7 +229,6 @@ async fn what_is_missing_is_named() {
         ("get pods --as=somebody", "acting as another user (--as) is not supported by this server"),
         ("get cronjobs", "the server doesn't have a resource type \"cronjobs\""),
         ("top pods", "Metrics API not available"),
-        ("explain pods", "not found in OpenAPI schema"),
         ("create job once --image=busybox", "the server could not find the requested resource"),
     ] {
         let refused = server.kubectl_fails(command, "").await;

@@ -3,6 +3,7 @@
 
 mod client;
 mod crash;
+mod explain;
 mod fixture;
 mod kubectl;
 mod logs;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 pub use node::Node;
 pub use types::ListKind;
-pub(super) use types::Merge;
+pub(super) use types::{Field, Merge, Type, TypeDef, type_def};
 
 use super::registry::Kind;
 use crate::status::Status;
