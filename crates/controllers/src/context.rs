@@ -36,6 +36,8 @@ pub(crate) const SLICES_BY_SERVICE: IndexId = IndexId(0);
 
 /// The label by which an EndpointSlice names its Service.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The label by which an EndpointSlice names the controller that keeps it.
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 
 /// Everything the controllers know.
 pub(crate) struct Stores {

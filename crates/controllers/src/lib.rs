@@ -25,6 +25,7 @@ mod error;
 mod garbage;
 mod kept;
 mod kubernetes_service;
+mod mirroring;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;

@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::recorder::{Writers, recorder};
 use crate::reflector::reflect;
 use crate::{
-    cluster_dns, daemonsets, deployments, endpoints, garbage, kubernetes_service, namespaces, node_lifecycle,
-    node_ranges, orphaned_pods, replicasets, scheduler, service_accounts, taint_eviction,
+    cluster_dns, daemonsets, deployments, endpoints, garbage, kubernetes_service, mirroring, namespaces,
+    node_lifecycle, node_ranges, orphaned_pods, replicasets, scheduler, service_accounts, taint_eviction,
 };
 
 /// Runs every controller until `shutdown` completes.
@@ -43,7 +43,7 @@ pub async fn run(
 /// Fills every store, then runs all controllers. Ends only by a defect; dropping it ends every task.
 async fn work(context: &Arc<Context>, writers: Writers) -> Result<(), Error> {
     // Controllers listen to the stores before anything is in them, so that they miss nothing.
-    let controllers: [BoxFuture<'static, ()>; 15] = [
+    let controllers: [BoxFuture<'static, ()>; 16] = [
         node_ranges::run(context.clone()).boxed(),
         node_lifecycle::run(context.clone()).boxed(),
         taint_eviction::run(context.clone()).boxed(),
@@ -52,6 +52,7 @@ async fn work(context: &Arc<Context>, writers: Writers) -> Result<(), Error> {
         service_accounts::run(context.clone()).boxed(),
         endpoints::run_slices(context.clone()).boxed(),
         endpoints::run_legacy(context.clone()).boxed(),
+        mirroring::run(context.clone()).boxed(),
         deployments::run(context.clone()).boxed(),
         replicasets::run(context.clone()).boxed(),
         daemonsets::run(context.clone()).boxed(),

@@ -13,3 +13,4 @@ mod members;
 mod slices;
 
 pub(crate) use driver::{run_legacy, run_slices};
+pub(crate) use legacy::is_managed as is_managed_endpoints;

@@ -9,13 +9,12 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::members::{Family, Member, Port, families, is_headless, publishes_not_ready};
-use crate::context::SERVICE_NAME;
+use crate::context::{MANAGED_BY, SERVICE_NAME};
 use crate::objects::{controller_of, controller_reference, generated_name, is_deleting, uid};
 use crate::selector::Labels;
 
 /// Endpoints in one slice at most, as in Kubernetes.
 pub(crate) const SLICE_CAPACITY: usize = 100;
-pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The same as in Kubernetes, so that a cluster can change hands without its slices being doubled.
 pub(crate) const CONTROLLER: &str = "endpointslice-controller.k8s.io";
 /// Marks slices and Endpoints of a Service without an address of its own.
