@@ -6,13 +6,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
+use netstate::conntrack::ConntrackPort;
 use netstate::link::{LinkName, MacAddress, NamespacePath};
 use netstate::namespace::{LinkError, LinkOp, LinkPort, NamespacePorts, NetworkState, Ownership, diff};
-use netstate::nft::{self, NftPort};
+use netstate::nft::NftPort;
 use netstate::sysctl::{self, SysctlPort};
 
+use crate::host_ports::{HostPort, Published};
 use crate::plan::{self, Config};
 use crate::pool::{Pool, Record, SandboxId};
+use crate::rules::Rules;
 use crate::{AddressStore, PodnetError};
 
 /// What the pod network needs from the world. All but `namespaces` are the node's own.
@@ -25,6 +28,8 @@ pub struct Ports {
     pub settings: Box<dyn SysctlPort>,
     /// The node's nftables.
     pub nft: Box<dyn NftPort + Send>,
+    /// The node's connection tracking.
+    pub conntrack: Box<dyn ConntrackPort + Send>,
     /// Where the addresses are written down.
     pub store: Box<dyn AddressStore>,
 }
@@ -54,7 +59,7 @@ pub struct PodNetwork {
     links: Box<dyn LinkPort>,
     namespaces: Box<dyn NamespacePorts>,
     settings: Box<dyn SysctlPort>,
-    nft: Mutex<Box<dyn NftPort + Send>>,
+    rules: Mutex<Rules>,
     pool: Mutex<StoredPool>,
 }
 
@@ -81,18 +86,19 @@ impl PodNetwork {
             .get(&config.uplink)
             .and_then(|uplink| uplink.mtu)
             .ok_or_else(|| PodnetError::NoUplink { link: config.uplink.clone() })?;
+        let rules = Rules::new(config.clone(), ports.nft, ports.conntrack);
         Ok(Self {
             config,
             mtu,
             links: ports.links,
             namespaces: ports.namespaces,
             settings: ports.settings,
-            nft: Mutex::new(ports.nft),
+            rules: Mutex::new(rules),
             pool: Mutex::new(pool),
         })
     }
 
-    /// Sees to the bridge, the kernel settings and the masquerade. Links of pods are not touched.
+    /// Sees to the bridge, the kernel settings and the masquerade. Links and host ports of pods are not touched.
     ///
     /// # Errors
     /// The first step that failed; what was done stays.
@@ -101,13 +107,46 @@ impl PodNetwork {
         wanted.insert_link(plan::bridge(&self.config, self.mtu));
         self.links.commit(&diff(&self.links.observe()?, &wanted, &Ownership::default()))?;
         let written = sysctl::apply(self.settings.as_ref(), &plan::settings())?;
-        let mut port = self.nft.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = nft::diff(port.observe(&plan::TABLE)?.as_ref(), &plan::masquerade(&self.config));
-        if !transaction.is_empty() {
-            port.commit(&transaction)?;
-        }
-        tracing::debug!(settings = written, rules = transaction.weight(), "node set up");
+        let changes = self.rules().set_up()?;
+        tracing::debug!(settings = written, rules = changes, "node set up");
         Ok(())
+    }
+
+    /// Makes ports of the node lead to a sandbox that has been added, instead of those that it had.
+    ///
+    /// # Errors
+    /// When the rules cannot be written, or UDP connections not be forgotten; calling again mends it.
+    pub fn publish(&self, sandbox: &SandboxId, ports: &[HostPort]) -> Result<(), PodnetError> {
+        let mut rules = self.rules();
+        let mut published = rules.published().clone();
+        match self.address(sandbox).filter(|_| !ports.is_empty()) {
+            Some(address) => drop(published.insert(sandbox.clone(), (address, ports.to_vec()))),
+            None if published.remove(sandbox).is_none() => return Ok(()),
+            None => {}
+        }
+        rules.publish(published, self.settings.as_ref())
+    }
+
+    /// Makes these the only ports of the node that lead to pods: after a restart, with those of the living.
+    ///
+    /// # Errors
+    /// As [`PodNetwork::publish`].
+    pub fn publish_all(&self, ports: &BTreeMap<SandboxId, Vec<HostPort>>) -> Result<(), PodnetError> {
+        let with_address = |(sandbox, ports): (&SandboxId, &Vec<HostPort>)| {
+            Some((sandbox.clone(), (self.address(sandbox)?, ports.clone())))
+        };
+        let published: Published =
+            ports.iter().filter(|(_, ports)| !ports.is_empty()).filter_map(with_address).collect();
+        self.rules().publish(published, self.settings.as_ref())
+    }
+
+    /// Looks whether somebody else has changed our nftables rules, and mends them; whether that was so. May be asked
+    /// every few seconds.
+    ///
+    /// # Errors
+    /// When the rules cannot be read or written.
+    pub fn mend(&self) -> Result<bool, PodnetError> {
+        Ok(self.rules().mend()? > 0)
     }
 
     /// Connects a sandbox, by the file of its network namespace: an address, both ends of its link, its routes. What is
@@ -136,6 +175,7 @@ impl PodNetwork {
         let Some(address) = self.address(sandbox) else {
             return Ok(());
         };
+        self.publish(sandbox, &[])?;
         self.disconnect(address)?;
         self.pool().release(sandbox)
     }
@@ -179,6 +219,10 @@ impl PodNetwork {
             }
         }
         Ok(outcome)
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pool(&self) -> MutexGuard<'_, StoredPool> {

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
+use netstate::conntrack::ConntrackError;
 use netstate::link::LinkName;
 use netstate::namespace::LinkError;
 use netstate::nft::NftError;
@@ -57,9 +58,12 @@ pub enum PodnetError {
     /// Links, addresses or routes.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The masquerade table.
+    /// The masquerade and host port tables.
     #[error(transparent)]
     Nft(#[from] NftError),
+    /// UDP connections of a host port.
+    #[error(transparent)]
+    Conntrack(#[from] ConntrackError),
     /// Kernel settings.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
@@ -78,6 +82,7 @@ impl PodnetError {
         match self {
             Self::Link(error) => error.is_transient(),
             Self::Nft(error) => error.is_transient(),
+            Self::Conntrack(error) => error.is_transient(),
             Self::RangeTooSmall { .. }
             | Self::Exhausted { .. }
             | Self::Unusable { .. }

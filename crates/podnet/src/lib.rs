@@ -1,5 +1,5 @@
-//! The pod network of one node: who has which address, the bridge that pods hang on, and the masquerade of what
-//! leaves the cluster.
+//! The pod network of one node: who has which address, the bridge that pods hang on, the masquerade of what
+//! leaves the cluster, and the ports of the node that lead to pods.
 //!
 //! ```text
 //!            node                          │        pod
@@ -14,15 +14,18 @@
 //!
 //! [`PodNetwork`] does it through ports; [`plan`] says what is wanted and [`pool`] who gets which address, both pure.
 
+pub mod host_ports;
 pub mod plan;
 pub mod pool;
 
 mod driver;
 mod error;
+mod rules;
 mod store;
 
 pub use driver::{PodAddress, PodNetwork, Ports, Reconciliation};
 pub use error::PodnetError;
+pub use host_ports::HostPort;
 pub use plan::Config;
 pub use pool::SandboxId;
 pub use store::{AddressStore, FileStore, MemoryStore};

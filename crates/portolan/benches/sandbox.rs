@@ -47,6 +47,7 @@ fn measure() -> (Vec<Duration>, Vec<Duration>) {
         links: Box::new(links),
         namespaces: Box::new(Namespaces),
         settings: Box::new(Sysctls::in_current()),
+        conntrack: Box::new(kernel::conntrack::Conntrack::open().expect("connection tracking")),
         nft: Box::new(Nftables::open().expect("nftables")),
         store: Box::new(MemoryStore::default()),
     };

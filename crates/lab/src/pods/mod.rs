@@ -49,6 +49,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::Ipv4Net;
@@ -62,12 +63,15 @@ use self::agent::Agent;
 use self::api::{KubeObjects, KubePods, Retry};
 use self::catalog::Catalog;
 use self::events::Recorder;
-use self::facts::{Sandbox, SandboxFacts};
-use self::host::{HostNetwork, NetworkConfig, NetworkProber, PauseSandboxes, RuncContainers, StoreImages};
+use self::facts::Sandbox;
+use self::host::{
+    HostNetwork, LiveSandbox, NetworkConfig, NetworkProber, PauseSandboxes, RuncContainers, StoreImages,
+};
 use self::node::{NodeConfig, NodeLink};
 use self::ports::{Failure, Ports, SandboxId};
 use self::record::{Record, Records};
 use self::services::Services;
+use self::spec::PodSpec;
 use self::worker::Settings;
 use crate::containers::cgroup::LabCgroup;
 use crate::containers::{Runtime, RuntimeConfig};
@@ -147,7 +151,7 @@ async fn keep_pods(
     let Some(pod_range) = found else { return Ok(()) };
     std::fs::write(config.directory.join(RANGE_FILE), pod_range.to_string())?;
     let network = set_up_network(config, pod_range).await;
-    let sandboxes = PauseSandboxes::new(config.program.clone(), records.clone(), network);
+    let sandboxes = PauseSandboxes::new(config.program.clone(), records.clone(), Arc::clone(&network));
     let written = records.load()?;
     reconcile(&sandboxes, &live_sandboxes(&written)).await;
     let ports = Ports {
@@ -175,6 +179,7 @@ async fn keep_pods(
         () = services.follow(client.clone()) => {}
         () = agent.follow(client, &config.node) => {}
         () = warn_of_another_range(range, pod_range) => {}
+        () = keep_rules(network) => {}
     }
     Ok(())
 }
@@ -204,7 +209,28 @@ async fn set_up_network(config: &Config, range: Ipv4Net) -> Arc<PodNetwork> {
     }
 }
 
-async fn reconcile(sandboxes: &PauseSandboxes, live: &BTreeMap<SandboxId, SandboxFacts>) {
+/// How often to ask whether somebody else wrote over the pod network's rules.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Mends the pod network's nftables rules for ever: others on the node may flush them.
+async fn keep_rules(network: Arc<PodNetwork>) {
+    let mut failing = false;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let network = Arc::clone(&network);
+        let looked = tokio::task::spawn_blocking(move || network.mend()).await;
+        let looked = looked.map_err(anyhow::Error::from).and_then(|mended| Ok(mended?));
+        match &looked {
+            Ok(true) => warn!("somebody else changed the pod network's rules, they are mended"),
+            Ok(false) => {}
+            Err(error) if !failing => warn!(%error, "cannot look after the pod network's rules"),
+            Err(_) => {}
+        }
+        failing = looked.is_err();
+    }
+}
+
+async fn reconcile(sandboxes: &PauseSandboxes, live: &BTreeMap<SandboxId, LiveSandbox>) {
     let mut retry = Retry::default();
     while let Err(Failure { message }) = sandboxes.reconcile(live) {
         warn!(error = message, "cannot bring the pods' links into line yet");
@@ -212,11 +238,13 @@ async fn reconcile(sandboxes: &PauseSandboxes, live: &BTreeMap<SandboxId, Sandbo
     }
 }
 
-fn live_sandboxes(written: &[Record]) -> BTreeMap<SandboxId, SandboxFacts> {
+fn live_sandboxes(written: &[Record]) -> BTreeMap<SandboxId, LiveSandbox> {
     let live = written.iter().filter_map(|record| match &record.facts.sandbox {
         Sandbox::Ready(sandbox) => {
             let uid = record.pod.metadata.uid.clone()?;
-            Some((SandboxId { uid, attempt: record.facts.sandbox_attempts }, sandbox.clone()))
+            let host_ports = PodSpec::parse(&record.pod).map(|spec| spec.host_ports).unwrap_or_default();
+            let id = SandboxId { uid, attempt: record.facts.sandbox_attempts };
+            Some((id, LiveSandbox { facts: sandbox.clone(), host_ports }))
         }
         Sandbox::Absent | Sandbox::Unfinished | Sandbox::Lost(_) => None,
     });

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
+use podnet::HostPort;
 use serde::{Deserialize, Serialize};
 
 use super::environment::Expanded;
@@ -139,6 +140,8 @@ pub struct SandboxRequest {
     pub hostname: String,
     /// The node's address, when the pod is to have the node's network instead of one of its own.
     pub host_network: Option<Ipv4Addr>,
+    /// Ports of the node that are to lead to it.
+    pub host_ports: Vec<HostPort>,
 }
 
 /// Names one sandbox of one pod.

@@ -1,6 +1,7 @@
 //! A Pod of the API, parsed into what the agent acts on.
 
 mod container;
+mod host_port;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
+use podnet::HostPort;
 
 pub use self::volume::{DownwardContent, DownwardFile, HostPathKind, Item, Part, VolumeSource, VolumeSpec};
 use super::environment::{EnvironmentFrom, Source, Variable};
@@ -63,6 +65,8 @@ pub struct PodSpec {
     pub volumes: Vec<VolumeSpec>,
     /// spec.hostNetwork: the containers are in the node's network namespace.
     pub host_network: bool,
+    /// Ports of the node that lead to the pod; none with `host_network`, whose ports are the node's already.
+    pub host_ports: Vec<HostPort>,
     /// Containers get the variables of their namespace's Services.
     pub service_links: bool,
     /// How it finds others by name, and what it is called.
@@ -357,6 +361,10 @@ impl PodSpec {
             }
         }
         let host_network = spec.host_network == Some(true);
+        let host_ports = host_port::parse_all(spec).unwrap_or_else(|problem| {
+            unsupported.get_or_insert(problem);
+            Vec::new()
+        });
         // In the node's network namespace names are the node's.
         let of_node = spec.node_name.clone().filter(|_| host_network);
         let hostname = of_node.or_else(|| spec.hostname.clone()).unwrap_or_else(|| name.clone());
@@ -378,6 +386,7 @@ impl PodSpec {
             },
             volumes,
             host_network,
+            host_ports,
             service_links: spec.enable_service_links.unwrap_or(true),
             names: PodNames::of(spec),
             volume_group: spec
@@ -411,11 +420,6 @@ impl PodSpec {
 fn unsupported_feature(spec: &core::PodSpec) -> Option<String> {
     if spec.host_pid == Some(true) || spec.host_ipc == Some(true) {
         return Some("spec.hostPID and spec.hostIPC are not supported".to_owned());
-    }
-    let of_node = |port: &core::ContainerPort| port.host_port.is_some_and(|port| port != 0);
-    let ports = |container: &core::Container| container.ports.iter().flatten().any(of_node);
-    if spec.host_network != Some(true) && spec.containers.iter().any(ports) {
-        return Some("hostPort is supported with hostNetwork only".to_owned());
     }
     let sysctls = spec.security_context.as_ref().and_then(|context| context.sysctls.as_ref());
     if sysctls.is_some_and(|sysctls| !sysctls.is_empty()) {

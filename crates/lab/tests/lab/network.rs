@@ -71,6 +71,7 @@ fn pod_network(topology: &Topology, node: usize, state: &std::path::Path) -> Pod
     let ports = Ports {
         links: Box::new(Links::in_namespace(&namespace).unwrap()),
         namespaces: Box::new(Namespaces),
+        conntrack: Box::new(namespace.run(kernel::conntrack::Conntrack::open).unwrap().unwrap()),
         nft: Box::new(namespace.run(Nftables::open).unwrap().unwrap()),
         settings: Box::new(Sysctls::in_namespace(namespace)),
         store: Box::new(FileStore::new(state.join(format!("node{node}/addresses.json")))),

@@ -1,6 +1,7 @@
+use netstate::conntrack::{Connection, FakeConntrack, Flow};
 use netstate::link::{Link, LinkKind};
 use netstate::namespace::FakeLinks;
-use netstate::nft::FakeNft;
+use netstate::nft::{FakeNft, L4Protocol, Name, Op, Transaction};
 use netstate::sysctl::{FakeSysctls, SysctlKey};
 use proptest::prelude::*;
 
@@ -11,6 +12,7 @@ use crate::MemoryStore;
 struct Node {
     links: FakeLinks,
     nft: FakeNft,
+    conntrack: FakeConntrack,
     settings: FakeSysctls,
     store: MemoryStore,
 }
@@ -21,7 +23,13 @@ impl Node {
         let eth0 = Link::new(LinkName::eth0(), LinkKind::Other("dummy".to_owned())).with_mtu(1400);
         links.commit(&[LinkOp::CreateLink(eth0)]).unwrap();
         let _ = links.take_operations();
-        Self { links, nft: FakeNft::new(), settings: FakeSysctls::default(), store: MemoryStore::default() }
+        Self {
+            links,
+            nft: FakeNft::new(),
+            conntrack: FakeConntrack::new(),
+            settings: FakeSysctls::default(),
+            store: MemoryStore::default(),
+        }
     }
 
     fn start_agent(&self) -> PodNetwork {
@@ -35,6 +43,7 @@ impl Node {
             namespaces: Box::new(self.links.clone()),
             settings: Box::new(self.settings.clone()),
             nft: Box::new(self.nft.clone()),
+            conntrack: Box::new(self.conntrack.clone()),
             store: Box::new(self.store.clone()),
         };
         let network = PodNetwork::new(config, ports).unwrap();
@@ -51,6 +60,13 @@ impl Node {
     fn pod_links(&self) -> Vec<String> {
         let state = self.links.observe().unwrap();
         state.links.keys().map(ToString::to_string).filter(|name| name.starts_with("ptlp")).collect()
+    }
+
+    /// How many ports of the node lead to pods.
+    fn host_ports(&self) -> usize {
+        let table = self.nft.clone().observe(&crate::host_ports::TABLE).unwrap();
+        let map = Name::constant("everywhere");
+        table.map_or(0, |table| table.sets[&map].elements.len())
     }
 
     /// Addresses of a pod's `eth0`.
@@ -104,6 +120,63 @@ fn a_pod_is_connected_with_the_uplinks_mtu_and_adding_again_changes_nothing() {
 }
 
 #[test]
+fn ports_of_the_node_come_and_go_with_their_pod_and_outlive_an_agent() {
+    let node = Node::new();
+    let network = node.start_agent();
+    node.start(1);
+    network.add(&id(1), &namespace(1)).unwrap();
+    network.publish(&id(1), &[]).unwrap();
+    assert_eq!(node.nft.commits().len(), 1, "a node without host ports has no table for them");
+    let port = HostPort { protocol: L4Protocol::UDP, address: None, port: 53, pod_port: 5353 };
+    let client =
+        |to: &str| Flow { source: "192.0.2.2:4000".parse().unwrap(), destination: to.parse().unwrap() };
+    let tracked = Connection {
+        protocol: L4Protocol::UDP,
+        original: client("10.100.0.2:53"),
+        reply: Flow {
+            source: "10.100.0.2:53".parse().unwrap(),
+            destination: "192.0.2.2:4000".parse().unwrap(),
+        },
+    };
+    node.conntrack.remember(tracked);
+    network.publish(&id(1), std::slice::from_ref(&port)).unwrap();
+    assert_eq!(node.conntrack.connections(), []);
+    assert_eq!(node.settings.values()[&SysctlKey::ipv4_conf("cbr0", "route_localnet")], "1");
+    assert_eq!(node.host_ports(), 1);
+    drop(network);
+
+    let network = node.start_agent();
+    assert_eq!(node.host_ports(), 1, "nothing is taken away before all is known");
+    node.conntrack.remember(tracked);
+    let commits = node.nft.commits().len();
+    network.publish_all(&BTreeMap::from([(id(1), vec![port])])).unwrap();
+    assert_eq!((node.nft.commits().len(), node.conntrack.connections().len()), (commits, 1));
+    network.delete(&id(1)).unwrap();
+    assert_eq!((node.host_ports(), node.conntrack.connections().len()), (0, 0));
+}
+
+#[test]
+fn what_somebody_else_removed_is_mended() {
+    let node = Node::new();
+    let network = node.start_agent();
+    node.start(1);
+    network.add(&id(1), &namespace(1)).unwrap();
+    let port = HostPort { protocol: L4Protocol::TCP, address: None, port: 8080, pod_port: 80 };
+    network.publish(&id(1), &[port]).unwrap();
+    assert!(!network.mend().unwrap());
+    assert!(!network.mend().unwrap());
+    for table in [plan::TABLE, crate::host_ports::TABLE] {
+        let mut other = node.nft.clone();
+        other.commit(&Transaction { table, ops: vec![Op::DeleteTable] }).unwrap();
+    }
+    assert!(network.mend().unwrap());
+    assert_eq!(node.host_ports(), 1);
+    let commits = node.nft.commits().len();
+    assert!(!network.mend().unwrap());
+    assert_eq!(node.nft.commits().len(), commits);
+}
+
+#[test]
 fn a_failed_add_leaves_neither_link_nor_address() {
     let node = Node::new();
     let network = node.start_agent();
@@ -135,6 +208,7 @@ fn a_node_without_uplink_or_with_a_range_too_small_is_refused() {
             links: Box::new(links.clone()),
             namespaces: Box::new(links.clone()),
             settings: Box::new(FakeSysctls::default()),
+            conntrack: Box::new(FakeConntrack::new()),
             nft: Box::new(FakeNft::new()),
             store: Box::new(MemoryStore::default()),
         };

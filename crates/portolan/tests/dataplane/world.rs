@@ -136,6 +136,7 @@ fn pod_network(node: &TemporaryNamespace) -> PodNetwork {
         links: Box::new(Links::in_namespace(node).unwrap()),
         namespaces: Box::new(Namespaces),
         settings: Box::new(Sysctls::in_namespace(inside())),
+        conntrack: Box::new(node.run(Conntrack::open).unwrap().unwrap()),
         nft: Box::new(node.run(Nftables::open).unwrap().unwrap()),
         store: Box::new(MemoryStore::default()),
     };

@@ -10,7 +10,7 @@ pub use containers::RuncContainers;
 pub use images::StoreImages;
 pub use network::{HostNetwork, NetworkConfig};
 pub use prober::NetworkProber;
-pub use sandboxes::PauseSandboxes;
+pub use sandboxes::{LiveSandbox, PauseSandboxes};
 
 use super::ports::Failure;
 

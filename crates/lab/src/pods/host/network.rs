@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
+use kernel::conntrack::Conntrack;
 use kernel::link::{Links, Namespaces};
 use kernel::nft::Nftables;
 use kernel::sysctl::Sysctls;
@@ -37,6 +38,7 @@ impl HostNetwork {
             links: Box::new(Links::in_current().map_err(|error| Failure::of(&error))?),
             namespaces: Box::new(Namespaces),
             settings: Box::new(Sysctls::in_current()),
+            conntrack: Box::new(Conntrack::open().map_err(|error| Failure::of(&error))?),
             nft: Box::new(Nftables::open().map_err(|error| Failure::of(&error))?),
             store: Box::new(FileStore::new(config.addresses)),
         };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::process::{PauseSpec, ProcessId, spawn_pause};
-use podnet::PodNetwork;
+use podnet::{HostPort, PodAddress, PodNetwork, PodnetError};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tracing::{info, warn};
@@ -23,6 +23,15 @@ const PAUSE_GRACE: Duration = Duration::from_secs(2);
 
 /// How the logs of pause processes begin. By its log a process is known for one of this node's.
 const LOG_PREFIX: &str = "pause-";
+
+/// A sandbox that an earlier agent has made.
+#[derive(Debug, Clone)]
+pub struct LiveSandbox {
+    /// What is known of it.
+    pub facts: SandboxFacts,
+    /// Ports of the node that lead to it.
+    pub host_ports: Vec<HostPort>,
+}
 
 /// Sandboxes of one node.
 #[derive(Clone)]
@@ -45,8 +54,8 @@ impl PauseSandboxes {
     ///
     /// # Errors
     /// When the node's links cannot be read or changed.
-    pub fn reconcile(&self, live: &BTreeMap<SandboxId, SandboxFacts>) -> Result<(), Failure> {
-        let kept: BTreeSet<ProcessId> = live.values().map(|facts| process(&facts.pause)).collect();
+    pub fn reconcile(&self, live: &BTreeMap<SandboxId, LiveSandbox>) -> Result<(), Failure> {
+        let kept: BTreeSet<ProcessId> = live.values().map(|sandbox| process(&sandbox.facts.pause)).collect();
         for orphan in pause_processes(self.records.path()).into_iter().filter(|found| !kept.contains(found)) {
             info!(pid = orphan.pid, "ending a pause process that belongs to no pod");
             if let Err(error) = orphan.stop(PAUSE_GRACE) {
@@ -55,19 +64,32 @@ impl PauseSandboxes {
         }
         let alive: BTreeMap<_, _> = live
             .iter()
+            .map(|(id, sandbox)| (id, &sandbox.facts))
             .filter(|(_, facts)| !facts.host_network && process(&facts.pause).is_alive())
             .map(|(id, facts)| (network_id(id), process(&facts.pause).network_namespace()))
             .collect();
         let found = self.network.reconcile(&alive).map_err(|error| Failure::of(&error))?;
+        let ports = live.iter().map(|(id, sandbox)| (network_id(id), sandbox.host_ports.clone())).collect();
+        self.network.publish_all(&ports).map_err(|error| Failure::of(&error))?;
         for broken in found.broken {
             warn!(sandbox = %broken, "the sandbox has no working network: it will be made anew");
-            for facts in live.iter().filter(|(id, _)| network_id(id) == broken).map(|(_, facts)| facts) {
-                if let Err(error) = process(&facts.pause).stop(PAUSE_GRACE) {
+            for sandbox in live.iter().filter(|(id, _)| network_id(id) == broken).map(|(_, sandbox)| sandbox)
+            {
+                if let Err(error) = process(&sandbox.facts.pause).stop(PAUSE_GRACE) {
                     warn!(sandbox = %broken, %error, "cannot end its pause process");
                 }
             }
         }
         Ok(())
+    }
+
+    /// An address for the sandbox, and the ports of the node that lead to it. What a failed try leaves, `remove` takes
+    /// away.
+    fn connect(&self, request: &SandboxRequest, pause: &ProcessId) -> Result<PodAddress, PodnetError> {
+        let id = network_id(&request.id);
+        let place = self.network.add(&id, &pause.network_namespace())?;
+        self.network.publish(&id, &request.host_ports)?;
+        Ok(place)
     }
 
     fn make(&self, request: &SandboxRequest) -> Result<SandboxFacts, Failure> {
@@ -84,11 +106,10 @@ impl PauseSandboxes {
             let pause = PauseProcess { pid: pause.pid, start_ticks: pause.start_time };
             return Ok(SandboxFacts { pause, address, host_network: true });
         }
-        let connected = self
-            .network
-            .add(&network_id(&request.id), &pause.network_namespace())
-            .map_err(|error| Failure::of(&error))
-            .and_then(|place| match place.address {
+        let connected =
+            self.connect(request, &pause).map_err(|error| Failure::of(&error)).and_then(|place| match place
+                .address
+            {
                 IpAddr::V4(address) => Ok(address),
                 IpAddr::V6(address) => Err(Failure { message: format!("{address} is not an IPv4 address") }),
             });

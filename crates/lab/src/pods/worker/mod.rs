@@ -293,6 +293,7 @@ impl Worker {
                     id: self.sandbox_id(),
                     hostname: self.spec.hostname.clone(),
                     host_network: self.spec.host_network.then_some(self.settings.host),
+                    host_ports: self.spec.host_ports.clone(),
                 };
                 Box::pin(async move { Outcome::SandboxStarted(ports.sandboxes.start(request).await) })
             }
