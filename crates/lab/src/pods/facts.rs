@@ -13,6 +13,15 @@ use super::ports::{ExitCause, ImageFailure, PauseProcess, ResolvedImage, StartFa
 /// A container that ran this long without exiting has recovered: its next back-off starts over.
 pub const CRASH_RESET: SignedDuration = SignedDuration::from_mins(10);
 
+/// How long a container whose files could not be made waits until that is tried again: about as long as the kubelet.
+const CREATE_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long a process that could not be started is shown as such before its status says that it is backed off.
+const FAILED_START_SHOWN: SignedDuration = SignedDuration::from_secs(1);
+
+/// Exit code of a process that could not be started, as containerd has it.
+const START_FAILED: i32 = 128;
+
 /// How long a container whose configuration is incomplete waits until it is looked at again.
 const CONFIG_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
@@ -204,7 +213,18 @@ impl Failed<StartFailure> {
     pub fn start_again_at(&self) -> Timestamp {
         match self.error.stage {
             StartStage::Config => self.at + CONFIG_AGAIN,
-            StartStage::Create | StartStage::Run => self.retry_at(),
+            StartStage::Create => self.at + CREATE_AGAIN,
+            // It counts as a run that ended at once, and waits as one.
+            StartStage::Run => self.at,
+        }
+    }
+
+    /// Until when the failure itself is shown.
+    #[must_use]
+    pub fn shown_until(&self) -> Timestamp {
+        match self.error.stage {
+            StartStage::Config | StartStage::Create => Timestamp::MAX,
+            StartStage::Run => self.at + FAILED_START_SHOWN,
         }
     }
 }
@@ -317,17 +337,22 @@ impl ContainerFacts {
 
     /// Notes that it runs. What it must do before it has come up, [`ContainerFacts::awaits`] says.
     pub fn started(&mut self, id: String, started: Timestamp) {
-        if let Run::Exited(exit) = &self.run {
-            self.restarts = self.restarts.saturating_add(1);
-            self.crashes = self.crashes.saturating_add(1);
-            self.last = Some(exit.clone());
-        }
+        self.follows();
         self.run = Run::Running { id, started };
         self.start_failure = None;
         self.stop = None;
         self.doom = None;
         self.ready = false;
         self.up = false;
+    }
+
+    /// Notes that another run comes after the one that ended.
+    fn follows(&mut self) {
+        if let Run::Exited(exit) = &self.run {
+            self.restarts = self.restarts.saturating_add(1);
+            self.crashes = self.crashes.saturating_add(1);
+            self.last = Some(exit.clone());
+        }
     }
 
     /// Notes what the run that has just started must do before it has come up: its postStart hook, its startup
@@ -351,8 +376,20 @@ impl ContainerFacts {
         self.ready = false;
     }
 
-    /// Notes that it could not be started.
-    pub fn start_failed(&mut self, error: StartFailure, now: Timestamp) {
+    /// Notes that it could not be started. One that came as far as its process has run and ended at once.
+    pub fn start_failed(&mut self, id: String, error: StartFailure, now: Timestamp) {
+        if error.stage == StartStage::Run {
+            self.follows();
+            self.exited(Exit {
+                id,
+                code: START_FAILED,
+                cause: ExitCause::StartFailed,
+                started: now,
+                finished: now,
+                removed: false,
+                message: error.message.clone(),
+            });
+        }
         self.start_failure = Some(Failed::again(self.start_failure.take(), error, now));
         // The image may be what is wrong (unpacked files gone): look it up again.
         self.provided = false;

@@ -435,7 +435,9 @@ impl Planner<'_> {
                 .max()
                 .unwrap_or(self.now);
             if not_before > self.now {
-                return self.wake_at(not_before);
+                let shown = known.start_failure.as_ref().map(super::facts::Failed::shown_until);
+                return self
+                    .wake_at(shown.filter(|until| *until > self.now).unwrap_or(not_before).min(not_before));
             }
         }
         if self.provide(container) && self.volumes_ready {

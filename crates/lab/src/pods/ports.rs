@@ -238,6 +238,8 @@ pub enum ExitCause {
     Process,
     /// The kernel ended it for want of memory.
     OutOfMemory,
+    /// Its process could not be started.
+    StartFailed,
     /// Nobody saw it end.
     Lost,
 }

@@ -271,11 +271,10 @@ fn states<'a>(
                 || plan::finished(spec, facts)
                 || (init && !container.sidecar && exit.code == 0)
                 || !(container.sidecar || plan::wants_start(spec.restart, &known.run));
+            let shown = known.start_failure.as_ref().is_none_or(|failed| now < failed.shown_until());
             match waiting_reason(container, known, now) {
-                Some(reason) if !done => (waiting(reason), Some(exit)),
-                None if !done && known.crashes > 0 => {
-                    (waiting(crash_loop(container, known, spec)), Some(exit))
-                }
+                Some(reason) if !done && (shown || known.crashes == 0) => (waiting(reason), Some(exit)),
+                _ if !done && known.crashes > 0 => (waiting(crash_loop(container, known, spec)), Some(exit)),
                 Some(_) | None => (terminated(exit), known.last.as_ref()),
             }
         }
@@ -352,6 +351,7 @@ fn waiting((reason, message): (&'static str, String)) -> core::ContainerState {
 fn terminated(exit: &Exit) -> core::ContainerState {
     let reason = match exit.cause {
         ExitCause::OutOfMemory => "OOMKilled",
+        ExitCause::StartFailed => "StartError",
         ExitCause::Lost => "ContainerStatusUnknown",
         ExitCause::Process if exit.code == 0 => "Completed",
         ExitCause::Process => "Error",
@@ -360,7 +360,11 @@ fn terminated(exit: &Exit) -> core::ContainerState {
         container_id: Some(format!("{RUNTIME}://{}", exit.id)),
         exit_code: exit.code,
         reason: Some(reason.to_owned()),
-        started_at: Some(time(exit.started)),
+        // A process that never was did not start at any time: zero, as containerd has it.
+        started_at: Some(match exit.cause {
+            ExitCause::StartFailed => time(Timestamp::UNIX_EPOCH),
+            ExitCause::OutOfMemory | ExitCause::Lost | ExitCause::Process => time(exit.started),
+        }),
         finished_at: Some(time(exit.finished)),
         message: (!exit.message.is_empty()).then(|| exit.message.clone()),
         ..Default::default()

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::pods::facts::SandboxFacts;
-use crate::pods::ports::{ImageFailure, PauseProcess, ResolvedImage};
+use crate::pods::ports::{ImageFailure, PauseProcess, ResolvedImage, StartFailure};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -188,4 +188,28 @@ fn what_is_not_supported_is_told() {
     let (reason, message) = waiting_of(&built(&spec, &Facts::new(at(0)), None, 0));
     assert_eq!(reason, "CreateContainerConfigError");
     assert!(message.unwrap().contains("emptyDir"));
+}
+
+#[test]
+fn a_process_that_cannot_be_started_has_ended_and_is_backed_off() {
+    let spec = one("Always");
+    let mut facts = Facts::new(at(0));
+    running(&mut facts);
+    ended(&mut facts, 0);
+    let failure = || StartFailure { stage: StartStage::Run, message: "no such file".into() };
+    facts.container_mut("c").start_failed("id2".into(), failure(), at(30));
+    let (reason, message) = waiting_of(&built(&spec, &facts, None, 30));
+    assert_eq!((reason.as_str(), message.as_deref()), ("RunContainerError", Some("no such file")));
+    let later = built(&spec, &facts, None, 31);
+    assert_eq!(waiting_of(&later).0, "CrashLoopBackOff");
+    let container = &later.container_statuses.as_ref().unwrap()[0];
+    let last = container.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
+    assert_eq!(
+        (last.exit_code, last.reason.as_deref(), container.restart_count),
+        (128, Some("StartError"), 1)
+    );
+    assert_eq!(last.started_at.as_ref().unwrap().0, Timestamp::UNIX_EPOCH);
+    assert_eq!(facts.containers["c"].restart_at(), Some(at(40)));
+    let once = built(&one("Never"), &facts, None, 31);
+    assert_eq!(once.phase.as_deref(), Some("Failed"));
 }

@@ -63,7 +63,7 @@ fn the_fates_of_pods_read_as_on_any_cluster() {
         ("retries", "0/1", "CrashLoopBackOff"),
         ("not-initialized", "0/1", "Init:CrashLoopBackOff"),
         ("never-pulled", "0/1", "ErrImageNeverPull"),
-        ("no-command", "0/1", "RunContainerError"),
+        ("no-command", "0/1", "CrashLoopBackOff"),
         ("no-node", "0/1", "Pending"),
         ("unready", "0/1", "Running"),
     ] {

@@ -9,6 +9,7 @@ use crate::pods::facts::{Exit, Run, SandboxFacts, Stop};
 use crate::pods::plan::{self, Op, Volumes};
 use crate::pods::ports::{
     ApiOutcome, ExitReport, Failure, ImageFailure, PauseProcess, Provision, Severity, StartFailure,
+    StartStage,
 };
 use crate::pods::spec::{ProbeKind, RestartPolicy};
 
@@ -283,23 +284,35 @@ impl Worker {
                 known.awaits(hook, startup);
             }
             Err(error) => {
-                self.event(
-                    Severity::Warning,
-                    "Failed",
-                    format!("Error: {}", error.message),
-                    Some(&container),
-                );
-                self.facts.container_mut(&container).start_failed(error, now);
+                if error.stage == StartStage::Run {
+                    let message = format!("Created container: {container}");
+                    self.event(Severity::Normal, "Created", message, Some(&container));
+                }
+                let message = format!("Error: {}", error.message);
+                self.event(Severity::Warning, "Failed", message, Some(&container));
+                self.facts.container_mut(&container).start_failed(id, error, now);
+                self.tell_back_off(&container);
             }
+        }
+    }
+
+    /// Tells that a container waits for its next start because it has ended too often.
+    fn tell_back_off(&self, container: &str) {
+        let sidecar = self.spec.container(container).is_some_and(|spec| spec.sidecar);
+        let policy = if sidecar { RestartPolicy::Always } else { self.spec.restart };
+        let Some(known) = self.facts.containers.get(container) else { return };
+        let ended = matches!(known.run, Run::Exited(_));
+        let again = ended && known.crashes > 0 && plan::wants_start(policy, &known.run);
+        if again && self.facts.termination.is_none() {
+            let message =
+                format!("Back-off restarting failed container {container} in pod {}", self.spec.label());
+            self.event(Severity::Warning, "BackOff", message, Some(container));
         }
     }
 
     fn exited(&mut self, container: String, id: String, exit: ExitReport) {
         self.ended(&Op::Watch(container.clone()));
-        let sidecar = self.spec.container(&container).is_some_and(|spec| spec.sidecar);
-        let policy = if sidecar { RestartPolicy::Always } else { self.spec.restart };
         let message = self.last_words(&container, exit.code != 0);
-        let terminating = self.facts.termination.is_some();
         let known = self.facts.container_mut(&container);
         let Run::Running { id: current, started } = &known.run else { return };
         if *current != id {
@@ -317,12 +330,7 @@ impl Worker {
             message,
         };
         known.exited(facts);
-        let backs_off = known.crashes > 0 && !terminating && plan::wants_start(policy, &known.run);
-        if backs_off {
-            let message =
-                format!("Back-off restarting failed container {container} in pod {}", self.spec.label());
-            self.event(Severity::Warning, "BackOff", message, Some(&container));
-        }
+        self.tell_back_off(&container);
     }
 
     fn removed(&mut self, container: &str, id: &str, came: Result<(), Failure>, now: Timestamp) {

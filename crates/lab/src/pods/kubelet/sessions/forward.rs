@@ -24,6 +24,9 @@ const CHUNK: usize = 32 << 10;
 /// Most streams whose partner has not come.
 const UNPAIRED: usize = 100;
 
+/// The network namespace that this agent lives in.
+const OWN_NAMESPACE: &str = "/proc/self/ns/net";
+
 /// Where ports are forwarded to.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -33,9 +36,13 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The pod's own loopback.
+    /// The pod's own loopback; with its node's network that is the node's.
     pub(super) fn of(target: &Target) -> Result<Self, SessionError> {
-        let namespace = NamespacePath::of_process(target.sandbox()?.pause.pid).as_path().to_owned();
+        let sandbox = target.sandbox()?;
+        let namespace = match sandbox.host_network {
+            true => PathBuf::from(OWN_NAMESPACE),
+            false => NamespacePath::of_process(sandbox.pause.pid).as_path().to_owned(),
+        };
         Ok(Self { namespace, pod: target.name().to_owned(), uid: target.uid().to_owned() })
     }
 
