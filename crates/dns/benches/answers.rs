@@ -13,7 +13,7 @@ use model::{
 };
 use portolan_dns::{
     Endpoint, Kind, Metrics, Name, Object, PodNames, Query, Reply, Resolver, ResolverConfig, Server,
-    SharedZone, Slice, Sockets, Zone, ZoneConfig, answer,
+    SharedSite, SharedZone, Site, Slice, Sockets, Zone, ZoneConfig, answer,
 };
 
 const SERVICES: u32 = 10_000;
@@ -57,11 +57,11 @@ fn with_sockets(zone: Zone) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let resolver = Resolver::new(ResolverConfig { upstreams: Vec::new(), cache: 0 }, metrics.clone());
+            let resolver = Resolver::new(ResolverConfig::new(Vec::new()), metrics.clone());
             let sockets = Sockets::open((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a socket");
             let thread = std::fs::read_link("/proc/thread-self").expect("proc is mounted");
             tell.send((sockets.address().expect("it is bound"), thread)).expect("main waits");
-            Server::new(zone, resolver, metrics).serve(sockets).await;
+            Server::new(SharedSite::new(Site::of(zone, resolver, None)), metrics).serve(sockets).await;
         });
     });
     let (address, thread) = told.recv().expect("the server starts");
@@ -125,11 +125,8 @@ fn queries(name: &str) -> Vec<Vec<u8>> {
 
 fn zone() -> Zone {
     let mut zone = Zone::new(ZoneConfig {
-        zone: Name::parse("cluster.local").expect("a name"),
-        ttl: 5,
         pods: PodNames::Insecure,
-        own_addresses: Vec::new(),
-        name_servers: Vec::new(),
+        ..ZoneConfig::new(Name::parse("cluster.local").expect("a name"))
     });
     for kind in Kind::needed(PodNames::Insecure) {
         zone.begin_listing(*kind);
@@ -168,7 +165,7 @@ fn slice(number: u32, endpoints: u32) -> Object {
         service: Some(ServiceKey::new("default", &format!("svc-{number}"))),
         ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: port() }],
         endpoints: (0..endpoints)
-            .map(|endpoint| Endpoint { address: address(endpoint), hostname: None, ready: true })
+            .map(|endpoint| Endpoint { address: address(endpoint), hostname: None, pod: None, ready: true })
             .collect(),
     })
 }

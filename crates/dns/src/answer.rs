@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use model::{ServiceKey, ServiceKind};
 
-use crate::message::{Data, HEADER, Owner, Section};
+use crate::message::{Data, HEADER, Owner, QUESTION, Section};
 use crate::zone::{At, Place};
 use crate::{Name, Query, RecordType, Reply, ResponseCode, Zone};
 
@@ -12,9 +12,6 @@ use crate::{Name, Query, RecordType, Reply, ResponseCode, Zone};
 const SCHEMA: &str = "1.1.0";
 /// The priority of every SRV record is the same; weights share 100 out, as CoreDNS does.
 const WEIGHTS: u16 = 100;
-/// Where the question's name begins in every reply.
-const QUESTION: u16 = 12;
-
 /// What became of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

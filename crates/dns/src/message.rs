@@ -1,12 +1,15 @@
 //! Queries decoded, replies written. Every number is in network byte order (RFC 1035, 4.1).
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::Name;
+use crate::edns::{self, Edns, Opt};
 
 pub(crate) const HEADER: usize = 12;
+/// Where the question's name begins in every message that we write.
+pub(crate) const QUESTION: u16 = 12;
 const CLASS_INTERNET: u16 = 1;
-const TYPE_OPT: u16 = 41;
 
 /// The largest datagram that crosses every path whole (DNS flag day 2020).
 pub(crate) const SAFE_DATAGRAM: u16 = 1232;
@@ -46,6 +49,26 @@ impl RecordType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResponseCode(pub u16);
 
+impl fmt::Display for RecordType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match *self {
+            Self::A => "A",
+            Self::NS => "NS",
+            Self::CNAME => "CNAME",
+            Self::SOA => "SOA",
+            Self::PTR => "PTR",
+            Self::HINFO => "HINFO",
+            Self::TXT => "TXT",
+            Self::AAAA => "AAAA",
+            Self::SRV => "SRV",
+            Self::ANY => "ANY",
+            // RFC 3597.
+            Self(number) => return write!(f, "TYPE{number}"),
+        };
+        f.write_str(name)
+    }
+}
+
 impl ResponseCode {
     /// The name exists, and this is what is known of it.
     pub const NO_ERROR: Self = Self(0);
@@ -77,15 +100,6 @@ impl ResponseCode {
     }
 }
 
-/// What a client says of itself beyond RFC 1035 (RFC 6891).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Edns {
-    /// The largest datagram it takes, in bytes.
-    pub datagram: u16,
-    /// It wants DNSSEC records.
-    pub dnssec: bool,
-}
-
 /// A query with one question of the class Internet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
@@ -105,6 +119,10 @@ pub struct Query {
     question: Box<[u8]>,
     /// Bytes of the whole query.
     length: usize,
+    /// The cookie that the reply carries: the client's and ours.
+    cookie: Option<[u8; 24]>,
+    /// The client has shown a cookie of ours: it is where it says it is.
+    trusted: bool,
 }
 
 /// What becomes of a message that is no query we answer.
@@ -153,8 +171,10 @@ impl Query {
             edns: None,
             question,
             length: message.len(),
+            cookie: None,
+            trusted: false,
         };
-        let version = match edns(message, end + 4, word(header, 10)) {
+        let version = match edns::read(message, end + 4, word(header, 10)) {
             Ok(None) => 0,
             Ok(Some((edns, version))) => {
                 query.edns = Some(edns);
@@ -177,7 +197,29 @@ impl Query {
     pub fn datagram_limit(&self) -> usize {
         let taken =
             self.edns.map_or(PLAIN_DATAGRAM, |edns| edns.datagram.clamp(PLAIN_DATAGRAM, SAFE_DATAGRAM));
-        usize::from(taken).min(self.length * AMPLIFICATION)
+        if self.trusted { taken.into() } else { usize::from(taken).min(self.length * AMPLIFICATION) }
+    }
+
+    /// Answers the client's cookie with that one of ours; `trusted`: it has shown one before.
+    pub(crate) fn grant(&mut self, server: [u8; 16], trusted: bool) {
+        if let Some(cookie) = self.edns.and_then(|edns| edns.cookie) {
+            let mut both = [0; 24];
+            both[..8].copy_from_slice(&cookie.client);
+            both[8..].copy_from_slice(&server);
+            (self.cookie, self.trusted) = (Some(both), trusted);
+        }
+    }
+
+    /// The OPT record of the reply; only a query with one gets one.
+    pub(crate) fn opt(&self) -> Option<Opt> {
+        self.edns.map(|edns| Opt { dnssec: edns.dnssec, cookie: self.cookie })
+    }
+
+    /// The same query for another name.
+    pub(crate) fn renamed(&self, name: Name) -> Self {
+        let kind = &self.question[self.question.len() - 4..];
+        let question = [name.wire(), kind].concat().into();
+        Self { name, question, ..self.clone() }
     }
 
     /// The question as it came.
@@ -192,35 +234,13 @@ fn bare(id: u16, flags: u16, code: ResponseCode) -> Vec<u8> {
     [id, flags, 0, 0, 0, 0].iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
-fn edns(message: &[u8], mut at: usize, records: u16) -> Result<Option<(Edns, u8)>, ()> {
-    let mut found = None;
-    for _ in 0..records {
-        let fixed = Name::skip(message, at).map_err(drop)?;
-        let kind = checked_word(message, fixed).ok_or(())?;
-        let length = checked_word(message, fixed + 8).ok_or(())?;
-        let end = fixed + 10 + usize::from(length);
-        if end > message.len() {
-            return Err(());
-        }
-        if kind == TYPE_OPT {
-            if found.is_some() || message[at] != 0 {
-                return Err(());
-            }
-            let edns = Edns { datagram: word(message, fixed + 2), dnssec: message[fixed + 6] & 0x80 != 0 };
-            found = Some((edns, message[fixed + 5]));
-        }
-        at = end;
-    }
-    Ok(found)
-}
-
 /// A reply while it is being written: header, question, records; [`Reply::finish`] closes it.
 #[derive(Debug)]
 pub struct Reply {
     bytes: Vec<u8>,
     /// Most bytes, room for OPT already taken off.
     limit: usize,
-    edns: Option<Edns>,
+    opt: Option<Opt>,
     code: ResponseCode,
     authoritative: bool,
     truncated: bool,
@@ -228,9 +248,6 @@ pub struct Reply {
     authorities: u16,
     additionals: u16,
 }
-
-/// Bytes of an OPT record without options.
-const OPT: usize = 11;
 
 /// Whose record it is.
 #[derive(Debug, Clone, Copy)]
@@ -277,11 +294,12 @@ impl Reply {
         bytes.extend_from_slice(&flags.to_be_bytes());
         bytes.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
         bytes.extend_from_slice(&query.question);
-        let reserved = if query.edns.is_some() { OPT } else { 0 };
+        let opt = query.opt();
+        let reserved = opt.map_or(0, Opt::length);
         Self {
             bytes,
             limit: limit.unwrap_or(usize::from(u16::MAX)).saturating_sub(reserved),
-            edns: query.edns,
+            opt,
             code: ResponseCode::NO_ERROR,
             authoritative: false,
             truncated: false,
@@ -403,12 +421,8 @@ impl Reply {
 
     /// The message.
     pub fn finish(mut self) -> Vec<u8> {
-        if let Some(edns) = self.edns {
-            let extended = u8::try_from(self.code.0 >> 4).unwrap_or(0);
-            self.bytes.push(0);
-            self.put(TYPE_OPT);
-            self.put(SAFE_DATAGRAM);
-            self.bytes.extend_from_slice(&[extended, 0, if edns.dnssec { 0x80 } else { 0 }, 0, 0, 0]);
+        if let Some(opt) = self.opt {
+            opt.write(self.code, &mut self.bytes);
             self.additionals += 1;
         }
         self.bytes[2] |= u8::from(self.authoritative) << 2 | u8::from(self.truncated) << 1;

@@ -31,6 +31,11 @@ pub enum NameError {
 }
 
 impl Name {
+    /// `.`, of which every name is part.
+    pub fn root() -> Self {
+        Self(Box::new([0]))
+    }
+
     /// Reads `svc.cluster.local`, with or without the last dot; the empty text is the root.
     ///
     /// # Errors
@@ -126,6 +131,11 @@ impl Name {
     /// The labels from left to right, without the root's.
     pub fn labels(&self) -> Labels<'_> {
         Labels(&self.0)
+    }
+
+    /// Whether it is `zone` or a name below it.
+    pub fn is_within(&self, zone: &Self) -> bool {
+        self.labels_below(zone).is_some()
     }
 
     /// The labels in front of `zone`; `None` when the name is not in it.

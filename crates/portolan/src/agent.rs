@@ -92,18 +92,15 @@ fn pods_config(
 fn names_config(spec: &LabSpec, node: &NodeSpec) -> Result<dns::Config> {
     Ok(dns::Config {
         zone: ZoneConfig {
-            zone: Name::parse(DOMAIN)?,
-            ttl: ZoneConfig::TTL,
             pods: PodNames::Insecure,
             own_addresses: vec![IpNet::V4(spec.service_cidr), IpNet::V4(spec.pod_cidr)],
             name_servers: vec![IpAddr::V4(spec.cluster_dns())],
+            ..ZoneConfig::new(Name::parse(DOMAIN)?)
         },
-        resolver: ResolverConfig {
-            upstreams: vec![SocketAddr::new(IpAddr::V4(OUTSIDE_ADDRESS), DNS_PORT)],
-            cache: ResolverConfig::CACHE,
-        },
+        resolver: ResolverConfig::new(vec![SocketAddr::new(IpAddr::V4(OUTSIDE_ADDRESS), DNS_PORT)]),
         listen: vec![SocketAddr::new(IpAddr::V4(node.address), DNS_PORT)],
         status: Some(SocketAddr::new(IpAddr::V4(node.address), STATUS_PORT)),
+        log: None,
     })
 }
 

@@ -1,6 +1,8 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{
+    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
+};
 use kube::{Client, Config};
 
 use crate::RuntimeError;
@@ -13,11 +15,77 @@ use crate::RuntimeError;
 /// [`RuntimeError::Kubeconfig`] when the file cannot be read or does not name a usable cluster and user,
 /// [`RuntimeError::Client`] when its certificates cannot be used. The server is not contacted.
 pub async fn client(kubeconfig: &Path) -> Result<Client, RuntimeError> {
-    let unusable =
-        |source| RuntimeError::Kubeconfig { path: kubeconfig.to_owned(), source: Box::new(source) };
-    let file = Kubeconfig::read_from(kubeconfig).map_err(unusable)?;
-    let config =
-        Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(unusable)?;
+    client_in_context(kubeconfig, None).await
+}
+
+/// As [`client`], with the context of that name.
+///
+/// # Errors
+/// As [`client`].
+pub async fn client_in_context(kubeconfig: &Path, context: Option<&str>) -> Result<Client, RuntimeError> {
+    let file = Kubeconfig::read_from(kubeconfig).map_err(|source| unusable(kubeconfig, source))?;
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let config = Config::from_custom_kubeconfig(file, &options)
+        .await
+        .map_err(|source| unusable(kubeconfig, source))?;
+    connect(kubeconfig, config)
+}
+
+/// An API client for the server at a URL, with the files of a certificate, its key, and an authority.
+///
+/// # Errors
+/// As [`client`].
+pub async fn client_at(url: &str, tls: Option<&[PathBuf; 3]>) -> Result<Client, RuntimeError> {
+    let path = Path::new(url);
+    let text = |file: &PathBuf| Some(file.display().to_string());
+    let mut cluster = Cluster { server: Some(url.to_owned()), ..Cluster::default() };
+    let mut user = AuthInfo::default();
+    if let Some([certificate, key, authority]) = tls {
+        cluster.certificate_authority = text(authority);
+        user.client_certificate = text(certificate);
+        user.client_key = text(key);
+    }
+    let name = "endpoint".to_owned();
+    let context = Context { cluster: name.clone(), user: Some(name.clone()), ..Context::default() };
+    let file = Kubeconfig {
+        clusters: vec![NamedCluster {
+            name: name.clone(),
+            cluster: Some(cluster),
+            ..NamedCluster::default()
+        }],
+        auth_infos: vec![NamedAuthInfo {
+            name: name.clone(),
+            auth_info: Some(user),
+            ..NamedAuthInfo::default()
+        }],
+        contexts: vec![NamedContext {
+            name: name.clone(),
+            context: Some(context),
+            ..NamedContext::default()
+        }],
+        current_context: Some(name),
+        ..Kubeconfig::default()
+    };
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .map_err(|source| unusable(path, source))?;
+    connect(path, config)
+}
+
+/// An API client of the pod that this process runs in, with its service account.
+///
+/// # Errors
+/// [`RuntimeError::NotInCluster`] outside a pod, [`RuntimeError::Client`] when its certificates cannot be used.
+pub fn client_in_cluster() -> Result<Client, RuntimeError> {
+    let config = Config::incluster().map_err(|source| RuntimeError::NotInCluster(Box::new(source)))?;
+    connect(Path::new("/var/run/secrets/kubernetes.io/serviceaccount"), config)
+}
+
+fn unusable(path: &Path, source: kube::config::KubeconfigError) -> RuntimeError {
+    RuntimeError::Kubeconfig { path: path.to_owned(), source: Box::new(source) }
+}
+
+fn connect(path: &Path, config: Config) -> Result<Client, RuntimeError> {
     Client::try_from(config)
-        .map_err(|source| RuntimeError::Client { path: kubeconfig.to_owned(), source: Box::new(source) })
+        .map_err(|source| RuntimeError::Client { path: path.to_owned(), source: Box::new(source) })
 }

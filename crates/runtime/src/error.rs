@@ -23,6 +23,9 @@ pub enum RuntimeError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// There is no service account to reach an API server with.
+    #[error("this is no pod with a service account; say by --kubeconfig how the API server is reached: {0}")]
+    NotInCluster(#[source] Box<kube::config::InClusterError>),
     /// A dataplane or a watch panicked: a bug, with nothing sensible left to do but to start afresh.
     #[error("part of the proxy panicked: {0}")]
     Panicked(#[source] tokio::task::JoinError),

@@ -19,7 +19,7 @@ mod status;
 mod watch;
 mod wire;
 
-pub use client::client;
+pub use client::{client, client_at, client_in_cluster, client_in_context};
 pub use error::RuntimeError;
 pub use names_loop::{NamesStatus, run_names};
 pub use proxy_loop::run_proxy;

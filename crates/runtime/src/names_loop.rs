@@ -55,6 +55,7 @@ impl NamesStatus {
 }
 
 /// Keeps a zone in step with the API until `shutdown` resolves. Each event changes what it names and nothing else.
+/// With `labels`, a label selector, only the Services, EndpointSlices and Pods that it fits are seen.
 ///
 /// # Errors
 /// [`RuntimeError::Panicked`] or [`RuntimeError::WatchEnded`], both bugs. An API server that is away is none: what
@@ -63,15 +64,23 @@ pub async fn run_names(
     client: Client,
     zone: Arc<SharedZone>,
     status: Arc<NamesStatus>,
+    labels: Option<&str>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RuntimeError> {
     let mut watches = JoinSet::new();
+    let all = watcher::Config::default();
+    let fitting = labels.map_or_else(|| all.clone(), |labels| all.clone().labels(labels));
     let verified = zone.read().config().pods == PodNames::Verified;
-    watches.spawn(watch::<wire::Service>(client.clone(), zone.clone(), status.clone()));
-    watches.spawn(watch::<wire::EndpointSlice>(client.clone(), zone.clone(), status.clone()));
-    watches.spawn(watch::<wire::Namespace>(client.clone(), zone.clone(), status.clone()));
+    watches.spawn(watch::<wire::Service>(client.clone(), fitting.clone(), zone.clone(), status.clone()));
+    watches.spawn(watch::<wire::EndpointSlice>(
+        client.clone(),
+        fitting.clone(),
+        zone.clone(),
+        status.clone(),
+    ));
+    watches.spawn(watch::<wire::Namespace>(client.clone(), all, zone.clone(), status.clone()));
     if verified {
-        watches.spawn(watch::<wire::Pod>(client, zone, status));
+        watches.spawn(watch::<wire::Pod>(client, fitting, zone, status));
     }
     tokio::select! {
         () = shutdown => Ok(()),
@@ -82,8 +91,13 @@ pub async fn run_names(
     }
 }
 
-async fn watch<K: Named>(client: Client, zone: Arc<SharedZone>, status: Arc<NamesStatus>) {
-    let events = watcher(Api::<K>::all(client), watcher::Config::default()).backoff(Pauses::default());
+async fn watch<K: Named>(
+    client: Client,
+    config: watcher::Config,
+    zone: Arc<SharedZone>,
+    status: Arc<NamesStatus>,
+) {
+    let events = watcher(Api::<K>::all(client), config).backoff(Pauses::default());
     follow(events, &zone, &status).await;
 }
 
@@ -147,11 +161,8 @@ mod tests {
 
     fn shared() -> Arc<SharedZone> {
         SharedZone::new(Zone::new(ZoneConfig {
-            zone: Name::parse("cluster.local").unwrap(),
-            ttl: 5,
             pods: PodNames::Insecure,
-            own_addresses: Vec::new(),
-            name_servers: Vec::new(),
+            ..ZoneConfig::new(Name::parse("cluster.local").unwrap())
         }))
     }
 

@@ -40,6 +40,7 @@ fn slice(name: &str, service: &str, endpoints: &[(&str, Option<&str>, bool)]) ->
     let endpoints = endpoints.iter().map(|(address, hostname, ready)| Endpoint {
         address: address.parse().unwrap(),
         hostname: hostname.map(Into::into),
+        pod: None,
         ready: *ready,
     });
     Object::Slice(Slice {
@@ -56,13 +57,12 @@ fn slice(name: &str, service: &str, endpoints: &[(&str, Option<&str>, bool)]) ->
 
 fn cluster() -> Zone {
     let mut zone = Zone::new(ZoneConfig {
-        zone: Name::parse("cluster.local").unwrap(),
-        ttl: 5,
         pods: PodNames::Insecure,
         own_addresses: ["10.96.0.0/12", "10.244.0.0/16", "fd00:96::/112"]
             .map(|range| range.parse().unwrap())
             .into(),
         name_servers: vec!["10.96.0.10".parse().unwrap()],
+        ..ZoneConfig::new(Name::parse("cluster.local").unwrap())
     });
     for kind in Kind::needed(PodNames::Insecure) {
         zone.begin_listing(*kind);

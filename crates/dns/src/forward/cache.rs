@@ -4,13 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::response::Response;
+use super::config::CacheConfig;
+use super::response::{Outcome, Response};
 use crate::{Name, RecordType};
-
-/// How long an answer is kept after it is over, in case no server answers (RFC 8767 allows days).
-const STALE: Duration = Duration::from_secs(3600);
-/// Uses that make a name popular: it is asked for again before its answer is over.
-const POPULAR: u32 = 3;
 
 /// What is asked, as far as answers differ by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,14 +21,17 @@ pub(crate) struct Question {
 struct Entry {
     response: Arc<Response>,
     came: Instant,
+    lifetime: Duration,
+    /// Queries in a row without a long gap, and when the last one came.
     uses: u32,
+    used: Instant,
 }
 
 /// An answer found.
 #[derive(Debug, Clone)]
 pub(crate) struct Hit {
     pub(crate) response: Arc<Response>,
-    /// Seconds since it came.
+    /// Seconds to take off its TTLs.
     pub(crate) age: u32,
     /// It is over, and good only if nobody answers.
     pub(crate) stale: bool,
@@ -43,64 +42,73 @@ pub(crate) struct Hit {
 /// Answers by question.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    capacity: usize,
+    config: CacheConfig,
     entries: BTreeMap<Question, Entry>,
-    /// When each is over.
-    ends: BTreeSet<(Instant, Question)>,
+    /// When each is over: records, and everything else.
+    ends: [BTreeSet<(Instant, Question)>; 2],
 }
 
 impl Cache {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, entries: BTreeMap::new(), ends: BTreeSet::new() }
+    pub(crate) fn new(config: CacheConfig) -> Self {
+        Self { config, entries: BTreeMap::new(), ends: [BTreeSet::new(), BTreeSet::new()] }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+    /// Answers held: records, and everything else.
+    pub(crate) fn len(&self) -> [usize; 2] {
+        [self.ends[0].len(), self.ends[1].len()]
     }
 
     pub(crate) fn find(&mut self, question: &Question, now: Instant) -> Option<Hit> {
+        let keep = self.config.stale.map_or(Duration::ZERO, |stale| stale.keep);
         let entry = self.entries.get_mut(question)?;
         let age = now.saturating_duration_since(entry.came);
-        let lifetime = entry.lifetime();
-        if age >= lifetime + STALE {
+        if age >= entry.lifetime + keep {
             return None;
         }
-        entry.uses += 1;
-        let refresh = entry.uses >= POPULAR && age * 10 >= lifetime * 9 && age < lifetime;
-        let age_seconds = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
-        Some(Hit { response: entry.response.clone(), age: age_seconds, stale: age >= lifetime, refresh })
+        let stale = age >= entry.lifetime;
+        let refresh = self.config.prefetch.is_some_and(|prefetch| {
+            let gap = now.saturating_duration_since(entry.used);
+            entry.uses = if gap < prefetch.gap { entry.uses.saturating_add(1) } else { 1 };
+            let left = entry.lifetime.saturating_sub(age);
+            !stale && entry.uses >= prefetch.uses.max(1) && left * 100 <= entry.lifetime * prefetch.percent
+        });
+        entry.used = now;
+        let seconds = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+        let age = if self.config.keep_ttl { 0 } else { seconds };
+        Some(Hit { response: entry.response.clone(), age, stale, refresh })
     }
 
     /// Keeps an answer. A failure does not take the place of an answer that it could still stand in for.
     pub(crate) fn keep(&mut self, question: Question, response: Arc<Response>, now: Instant) {
-        if response.lifetime == 0 || response.truncated || self.capacity == 0 {
-            return;
-        }
+        let Some(lifetime) = self.config.lifetime(&question.name, &response) else { return };
+        let stands_in = self.config.stale.is_some();
         if !response.is_conclusive()
-            && self.entries.get(&question).is_some_and(|e| e.response.is_conclusive())
+            && self.entries.get(&question).is_some_and(|e| stands_in && e.response.is_conclusive())
         {
             return;
         }
         self.forget(&question);
-        while self.entries.len() >= self.capacity {
-            let Some((_, first)) = self.ends.first().cloned() else { break };
+        let class = class(&response);
+        let capacity = [self.config.success.capacity, self.config.denial.capacity][class];
+        while self.ends[class].len() >= capacity {
+            let Some((_, first)) = self.ends[class].first().cloned() else { break };
             self.forget(&first);
         }
-        let entry = Entry { response, came: now, uses: 0 };
-        self.ends.insert((now + entry.lifetime(), question.clone()));
-        self.entries.insert(question, entry);
+        self.ends[class].insert((now + lifetime, question.clone()));
+        self.entries.insert(question, Entry { response, came: now, lifetime, uses: 0, used: now });
     }
 
     fn forget(&mut self, question: &Question) {
         if let Some(entry) = self.entries.remove(question) {
-            self.ends.remove(&(entry.came + entry.lifetime(), question.clone()));
+            self.ends[class(&entry.response)].remove(&(entry.came + entry.lifetime, question.clone()));
         }
     }
 }
 
-impl Entry {
-    fn lifetime(&self) -> Duration {
-        Duration::from_secs(self.response.lifetime.into())
+fn class(response: &Response) -> usize {
+    match response.outcome {
+        Outcome::Success => 0,
+        Outcome::Denial | Outcome::Failure => 1,
     }
 }
 
@@ -108,6 +116,7 @@ impl Entry {
 mod tests {
     use super::super::response::question;
     use super::*;
+    use crate::{CacheLimit, Prefetch};
 
     fn asked(name: &str) -> Question {
         let name = Name::parse(name).unwrap();
@@ -130,7 +139,7 @@ mod tests {
     #[test]
     fn an_answer_ages_goes_stale_and_goes() {
         let begin = Instant::now();
-        let mut cache = Cache::new(10);
+        let mut cache = Cache::new(CacheConfig::default());
         cache.keep(asked("a"), response("a", 100), begin);
         let at = |cache: &mut Cache, seconds| cache.find(&asked("a"), begin + Duration::from_secs(seconds));
         assert_eq!(at(&mut cache, 7).map(|hit| (hit.age, hit.stale, hit.refresh)), Some((7, false, false)));
@@ -141,13 +150,58 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_makes_a_name_unpopular() {
+        let begin = Instant::now();
+        let prefetch = Some(Prefetch { uses: 3, gap: Duration::from_secs(20), percent: 50 });
+        let mut cache = Cache::new(CacheConfig { prefetch, ..CacheConfig::default() });
+        cache.keep(asked("a"), response("a", 100), begin);
+        let mut refresh =
+            |seconds| cache.find(&asked("a"), begin + Duration::from_secs(seconds)).unwrap().refresh;
+        assert_eq!([1, 2, 60, 61, 62].map(&mut refresh), [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn without_stale_answers_what_is_over_is_gone() {
+        let begin = Instant::now();
+        let mut cache = Cache::new(CacheConfig { stale: None, ..CacheConfig::default() });
+        cache.keep(asked("a"), response("a", 100), begin);
+        assert!(cache.find(&asked("a"), begin + Duration::from_secs(99)).is_some());
+        assert!(cache.find(&asked("a"), begin + Duration::from_secs(100)).is_none());
+    }
+
+    #[test]
     fn the_cache_does_not_outgrow_its_capacity() {
         let now = Instant::now();
-        let mut cache = Cache::new(3);
+        let success = CacheLimit { capacity: 3, longest: 3600, shortest: 0 };
+        let mut cache = Cache::new(CacheConfig { success, ..CacheConfig::default() });
         for (name, ttl) in [("a", 10), ("b", 5), ("c", 20), ("d", 30), ("e", 0)] {
             cache.keep(asked(name), response(name, ttl), now);
         }
-        assert_eq!((cache.len(), cache.ends.len()), (3, 3));
+        assert_eq!((cache.len(), cache.entries.len()), ([3, 0], 3));
         assert!(cache.find(&asked("b"), now).is_none(), "the first to be over went");
+    }
+
+    #[test]
+    fn times_are_cut_and_stretched_and_zones_left_out() {
+        let now = Instant::now();
+        let name = |text| Name::parse(text).unwrap();
+        let config = CacheConfig {
+            success: CacheLimit { capacity: 9, longest: 30, shortest: 5 },
+            uncached_success: vec![name("cluster.local")],
+            stale: None,
+            ..CacheConfig::default()
+        };
+        let mut cache = Cache::new(config);
+        for (asked_for, ttl, last) in
+            [("a", 300, Some(29)), ("b", 0, Some(4)), ("x.cluster.local", 300, None)]
+        {
+            cache.keep(asked(asked_for), response(asked_for, ttl), now);
+            let mut lives =
+                |seconds| cache.find(&asked(asked_for), now + Duration::from_secs(seconds)).is_some();
+            assert_eq!(lives(0), last.is_some(), "{asked_for}");
+            if let Some(last) = last {
+                assert!(lives(last) && !lives(last + 1), "{asked_for}");
+            }
+        }
     }
 }

@@ -2,16 +2,9 @@
 
 use std::net::IpAddr;
 
+use crate::edns::{Opt, TYPE_OPT};
 use crate::message::{HEADER, checked_word, word};
 use crate::{Name, Query, RecordType, ResponseCode};
-
-const TYPE_OPT: u16 = 41;
-
-/// Longest that an answer is kept, in seconds; negative ones half as long. CoreDNS's limits.
-const LONGEST: u32 = 3600;
-const LONGEST_NEGATIVE: u32 = 1800;
-/// How long a server's failure is remembered, so that a client's retries do not multiply it (RFC 9520).
-const FAILURE: u32 = 5;
 
 /// An upstream server's answer to a question, without its OPT record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,10 +13,22 @@ pub(crate) struct Response {
     bytes: Vec<u8>,
     /// Where the TTLs stand.
     ttls: Vec<usize>,
-    /// How long it may be kept, in seconds.
-    pub(crate) lifetime: u32,
+    /// How long it is true by its own account, in seconds.
+    pub(crate) ttl: u32,
+    pub(crate) outcome: Outcome,
     pub(crate) code: ResponseCode,
     pub(crate) truncated: bool,
+}
+
+/// What an answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Outcome {
+    /// Here is what you asked for.
+    Success,
+    /// There is no such name, or nothing of that type at it.
+    Denial,
+    /// I cannot say.
+    Failure,
 }
 
 /// A record of a message, where its parts are.
@@ -95,17 +100,25 @@ impl Response {
         }
         let code = ResponseCode(extended | flags & 15);
         let positive = ttls.iter().map(|at| ttl(&bytes, *at)).min();
-        let lifetime = match code {
-            ResponseCode::NO_ERROR if counts[0] > 0 => positive.unwrap_or(0).min(LONGEST),
-            ResponseCode::NO_ERROR | ResponseCode::NX_DOMAIN => negative.unwrap_or(0).min(LONGEST_NEGATIVE),
-            _ => FAILURE,
+        let (outcome, ttl) = match code {
+            ResponseCode::NO_ERROR if counts[0] > 0 => (Outcome::Success, positive.unwrap_or(0)),
+            ResponseCode::NO_ERROR | ResponseCode::NX_DOMAIN => (Outcome::Denial, negative.unwrap_or(0)),
+            _ => (Outcome::Failure, 0),
         };
-        Some(Self { bytes, ttls, lifetime, code, truncated: flags & 0x0200 != 0 })
+        Some(Self { bytes, ttls, ttl, outcome, code, truncated: flags & 0x0200 != 0 })
+    }
+
+    /// No record is to be kept longer than so many seconds by clients.
+    pub(crate) fn limit_ttls(&mut self, longest: u32) {
+        for at in &self.ttls {
+            let left = ttl(&self.bytes, *at).min(longest);
+            self.bytes[*at..*at + 4].copy_from_slice(&left.to_be_bytes());
+        }
     }
 
     /// Whether the server could say something about the name.
     pub(crate) fn is_conclusive(&self) -> bool {
-        matches!(self.code, ResponseCode::NO_ERROR | ResponseCode::NX_DOMAIN)
+        self.outcome != Outcome::Failure
     }
 
     /// The reply to a client, `age` seconds after the answer came; with `ttl` instead of what is left, for an
@@ -121,17 +134,14 @@ impl Response {
             let left = ttl_now.unwrap_or_else(|| ttl(&bytes, *at).saturating_sub(age));
             bytes[*at..*at + 4].copy_from_slice(&left.to_be_bytes());
         }
-        let reserved = if query.edns.is_some() { 11 } else { 0 };
+        let reserved = query.opt().map_or(0, Opt::length);
         if bytes.len() + reserved > limit {
             bytes.truncate(HEADER + query.question().len());
             bytes[6..12].fill(0);
             bytes[2] |= 2;
         }
-        if let Some(edns) = query.edns {
-            let size = crate::message::SAFE_DATAGRAM.to_be_bytes();
-            let extended = u8::try_from(self.code.0 >> 4).unwrap_or(0);
-            let dnssec = if edns.dnssec { 0x80 } else { 0 };
-            bytes.extend_from_slice(&[0, 0, 41, size[0], size[1], extended, 0, dnssec, 0, 0, 0]);
+        if let Some(opt) = query.opt() {
+            opt.write(self.code, &mut bytes);
             let records = word(&bytes, 10) + 1;
             bytes[10..12].copy_from_slice(&records.to_be_bytes());
         }
@@ -215,7 +225,7 @@ mod tests {
         let name = Name::parse("www.example.com").unwrap();
         let parse = |bytes, id, name: &Name, kind| Response::parse(bytes, id, name, kind);
         let good = parse(answer("www.example.com", 300), 7, &name, RecordType::A).unwrap();
-        assert_eq!((good.lifetime, good.code), (300, ResponseCode::NO_ERROR));
+        assert_eq!((good.ttl, good.code), (300, ResponseCode::NO_ERROR));
         assert_eq!(parse(answer("www.example.com", 300), 8, &name, RecordType::A), None);
         assert_eq!(parse(answer("www.example.org", 300), 7, &name, RecordType::A), None);
         assert_eq!(parse(answer("www.example.com", 300), 7, &name, RecordType::AAAA), None);

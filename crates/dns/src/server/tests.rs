@@ -1,25 +1,26 @@
 use std::net::Ipv4Addr;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
 use super::*;
 use crate::message::tests::query;
-use crate::{RecordType, ResolverConfig, ZoneConfig};
+use crate::message::{Data, Owner, Section};
+use crate::{Name, Query, RecordType, Reply, Resolver, ResolverConfig, SharedZone, Site, Zone, ZoneConfig};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server for an empty zone, which is not in sync, with those upstream servers.
 async fn server(upstreams: Vec<SocketAddr>) -> SocketAddr {
-    let config = ZoneConfig {
-        zone: Name::parse("cluster.local").unwrap(),
-        ttl: 5,
-        pods: crate::PodNames::Insecure,
-        own_addresses: Vec::new(),
-        name_servers: Vec::new(),
-    };
+    let zone = Zone::new(ZoneConfig::new(Name::parse("cluster.local").unwrap()));
     let metrics = Arc::new(Metrics::default());
-    let resolver = Resolver::new(ResolverConfig { upstreams, cache: 100 }, metrics.clone());
+    let resolver = Resolver::new(ResolverConfig::new(upstreams), metrics.clone());
+    let site = SharedSite::new(Site::of(SharedZone::new(zone), resolver, None));
     let sockets = Sockets::open((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let address = sockets.address().unwrap();
-    tokio::spawn(Server::new(SharedZone::new(Zone::new(config)), resolver, metrics).serve(sockets));
+    tokio::spawn(Server::new(site, metrics).serve(sockets));
     address
 }
 

@@ -47,12 +47,20 @@ impl Zone {
         for label in labels {
             // What is no text is the name of no object; the API allows letters, digits and dashes.
             let (Some(slot), Ok(text)) = (found.get_mut(count), std::str::from_utf8(label)) else {
-                return Place::Zone(At::Nothing);
+                return if self.config.fallthrough { Place::Elsewhere } else { Place::Zone(At::Nothing) };
             };
             *slot = text;
             count += 1;
         }
-        Place::Zone(match &found[..count] {
+        let at = self.at_labels(&found[..count]);
+        match at {
+            At::Nothing if self.config.fallthrough => Place::Elsewhere,
+            at => Place::Zone(at),
+        }
+    }
+
+    fn at_labels(&self, labels: &[&str]) -> At<'_> {
+        match labels {
             [] => At::Apex,
             ["dns-version"] => At::Version,
             ["dns"] | ["svc"] => At::Between,
@@ -68,7 +76,7 @@ impl Zone {
             [inner, service, namespace, "svc"] => self.endpoint_or_protocol(inner, service, namespace),
             [port, protocol, service, namespace, "svc"] => self.port(port, protocol, service, namespace),
             _ => At::Nothing,
-        })
+        }
     }
 
     fn between(&self, namespace: &str) -> At<'_> {
@@ -79,7 +87,8 @@ impl Zone {
         let (name_space, names) = self.services.get_key_value(namespace)?;
         let (name, known) = names.get_key_value(service)?;
         let key = ServiceKey { namespace: name_space.clone(), name: name.clone() };
-        known.service.is_some().then_some((key, known))
+        let hidden = self.config.ignore_empty_services && known.is_empty();
+        (known.service.is_some() && !hidden).then_some((key, known))
     }
 
     fn pod(&self, pod: &str, namespace: &str) -> At<'_> {
@@ -160,6 +169,9 @@ impl Zone {
         let Some(address) = reverse_address(name) else {
             return Place::Elsewhere;
         };
+        if !self.config.reverse.iter().any(|range| range.contains(&address)) {
+            return Place::Elsewhere;
+        }
         let first = (address, ServiceKey { namespace: "".into(), name: "".into() });
         let at = self.addresses.range(first..).take_while(|(found, _)| *found == address);
         let services: Vec<Name> = at.flat_map(|(_, key)| self.reverse_names(key, address)).collect();
@@ -242,7 +254,7 @@ fn dashed_address(label: &str) -> Option<IpAddr> {
 }
 
 /// The address that a name below `in-addr.arpa` or `ip6.arpa` means.
-fn reverse_address(name: &Name) -> Option<IpAddr> {
+pub(crate) fn reverse_address(name: &Name) -> Option<IpAddr> {
     let mut labels: Vec<&str> = Vec::with_capacity(6);
     for label in name.labels() {
         labels.push(std::str::from_utf8(label).ok()?);

@@ -2,17 +2,19 @@
 
 mod lookup;
 mod objects;
+mod shared;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::{Service, ServiceKey, ServiceKind, SliceKey};
 
-pub(crate) use lookup::{At, Place};
+pub(crate) use lookup::{At, Place, reverse_address};
 pub use objects::{Endpoint, Kind, Object, ObjectKey, PodKey, Slice};
+pub use shared::SharedZone;
 
 use crate::Name;
 
@@ -37,15 +39,45 @@ pub struct ZoneConfig {
     pub ttl: u32,
     /// Names of pods by their addresses.
     pub pods: PodNames,
+    /// Addresses whose names are looked for here.
+    pub reverse: Vec<IpNet>,
     /// Addresses of which nobody else knows the names: no others are asked for them.
     pub own_addresses: Vec<IpNet>,
     /// What `ns.dns.<zone>` answers.
     pub name_servers: Vec<IpAddr>,
+    /// The only namespaces that are shown; none means all.
+    pub namespaces: BTreeSet<Arc<str>>,
+    /// Endpoints without a hostname are called by their pods' names.
+    pub endpoint_pod_names: bool,
+    /// Services without a ready endpoint do not exist.
+    pub ignore_empty_services: bool,
+    /// Names that do not exist here are somebody else's to answer for.
+    pub fallthrough: bool,
 }
 
 impl ZoneConfig {
     /// TTL of CoreDNS's `kubernetes` plugin.
     pub const TTL: u32 = 5;
+
+    /// The zone of that name with CoreDNS's defaults: every namespace, no names of pods, names of all addresses.
+    pub fn new(zone: Name) -> Self {
+        Self {
+            zone,
+            ttl: Self::TTL,
+            pods: PodNames::Disabled,
+            reverse: vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())],
+            own_addresses: Vec::new(),
+            name_servers: Vec::new(),
+            namespaces: BTreeSet::new(),
+            endpoint_pod_names: false,
+            ignore_empty_services: false,
+            fallthrough: false,
+        }
+    }
+
+    fn shows(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.contains(namespace)
+    }
 }
 
 /// The names of a cluster.
@@ -93,6 +125,12 @@ impl Known {
         })
     }
 
+    /// Whether connections to it can only fail. An alias never is.
+    pub(crate) fn is_empty(&self) -> bool {
+        let alias = self.service.as_ref().is_some_and(|s| matches!(s.kind, ServiceKind::ExternalName(_)));
+        !alias && self.ready().next().is_none()
+    }
+
     fn addresses(&self) -> BTreeSet<IpAddr> {
         match &self.service {
             Some(_) if self.is_headless() => self.ready().map(|(_, endpoint)| endpoint.address).collect(),
@@ -133,6 +171,9 @@ impl Zone {
     /// Takes in the newest state of an object.
     pub fn apply(&mut self, object: Object) {
         let key = object.key();
+        if !self.config.shows(key.namespace()) {
+            return;
+        }
         if let Some(seen) = self.listings.get_mut(&key.kind()) {
             seen.insert(key);
         }
@@ -231,6 +272,10 @@ impl Zone {
         let Some(service) = slice.service.clone() else {
             return;
         };
+        for endpoint in &mut slice.endpoints {
+            let pod = endpoint.pod.take().filter(|_| self.config.endpoint_pod_names);
+            endpoint.hostname = endpoint.hostname.take().or(pod);
+        }
         slice.endpoints.shrink_to_fit();
         self.owners.insert(slice.key.clone(), service.clone());
         self.change(&service, |known| {

@@ -48,6 +48,8 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// What it is called inside its service; otherwise its address says.
     pub hostname: Option<Arc<str>>,
+    /// The pod behind it.
+    pub pod: Option<Arc<str>>,
     /// It takes connections, or its Service publishes it all the same.
     pub ready: bool,
 }
@@ -100,6 +102,16 @@ pub enum ObjectKey {
 }
 
 impl ObjectKey {
+    /// The namespace that it is in, or that it is.
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Service(key) => &key.namespace,
+            Self::Slice(key) => &key.namespace,
+            Self::Namespace(name) => name,
+            Self::Pod(key) => &key.namespace,
+        }
+    }
+
     /// The kind it belongs to.
     pub fn kind(&self) -> Kind {
         match self {

@@ -40,6 +40,7 @@ fn slice(name: u8, owner: u8, address: u8, ready: bool) -> Object {
         endpoints: vec![Endpoint {
             address: Ipv4Addr::new(10, 244, 0, address).into(),
             hostname: None,
+            pod: None,
             ready,
         }],
     })
@@ -47,11 +48,8 @@ fn slice(name: u8, owner: u8, address: u8, ready: bool) -> Object {
 
 fn zone() -> Zone {
     Zone::new(ZoneConfig {
-        zone: Name::parse("cluster.local").unwrap(),
-        ttl: 5,
         pods: PodNames::Verified,
-        own_addresses: Vec::new(),
-        name_servers: Vec::new(),
+        ..ZoneConfig::new(Name::parse("cluster.local").unwrap())
     })
 }
 

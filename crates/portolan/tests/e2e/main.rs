@@ -4,6 +4,7 @@
 //! and fail without it. They run one after another: a lab keeps both cores busy.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod corefile;
 mod delivery;
 mod faults;
 mod harness;

@@ -36,6 +36,14 @@ struct Endpoint {
     hostname: Option<String>,
     node_name: Option<String>,
     zone: Option<String>,
+    target_ref: Option<Target>,
+}
+
+/// What an endpoint stands for.
+#[derive(Debug, Clone, Deserialize)]
+struct Target {
+    kind: Option<String>,
+    name: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -122,15 +130,19 @@ impl Named for EndpointSlice {
         let Some(Object::EndpointSlice(slice)) = value else {
             return Parsed { value: None, errors };
         };
-        let named = self.endpoints.iter().filter_map(|endpoint| {
-            let hostname = endpoint.hostname.as_deref().filter(|hostname| !hostname.is_empty())?;
-            Some((endpoint.addresses.first()?.parse::<IpAddr>().ok()?, hostname))
-        });
-        let hostnames: BTreeMap<IpAddr, &str> = named.collect();
-        let endpoints = slice.endpoints.iter().map(|endpoint| dns::Endpoint {
-            address: endpoint.address,
-            hostname: hostnames.get(&endpoint.address).map(|hostname| (*hostname).into()),
-            ready: endpoint.ready,
+        let named = self
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| Some((endpoint.addresses.first()?.parse::<IpAddr>().ok()?, endpoint)));
+        let named: BTreeMap<IpAddr, &Endpoint> = named.collect();
+        let endpoints = slice.endpoints.iter().map(|endpoint| {
+            let wire = named.get(&endpoint.address);
+            dns::Endpoint {
+                address: endpoint.address,
+                hostname: wire.and_then(|wire| wire.hostname()).map(Into::into),
+                pod: wire.and_then(|wire| wire.pod()).map(Into::into),
+                ready: endpoint.ready,
+            }
         });
         let slice = dns::Slice {
             endpoints: endpoints.collect(),
@@ -158,6 +170,15 @@ impl SlicePortWire {
 }
 
 impl Endpoint {
+    fn hostname(&self) -> Option<&str> {
+        self.hostname.as_deref().filter(|hostname| !hostname.is_empty())
+    }
+
+    fn pod(&self) -> Option<&str> {
+        let target = self.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"))?;
+        target.name.as_deref()
+    }
+
     fn parse(&self, index: usize, family: AddressFamily, skipped: &mut Skipped) -> Option<model::Endpoint> {
         let text = self.addresses.first().ok_or(Problem::Missing);
         let address = text.and_then(|text| {
