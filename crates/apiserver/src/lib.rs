@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! http (sockets, TLS, who calls) ─► api (paths, verbs, forms) ─► kinds (defaults, rules, tables)
-//!                                            │
+//!                                            │             └───► fields (who owns what, server-side apply)
 //!                                            ▼
 //!                                   store (objects, revisions, events)
 //! ```
@@ -14,6 +14,7 @@
 
 mod api;
 mod config;
+mod fields;
 mod http;
 pub mod kinds;
 pub mod pki;

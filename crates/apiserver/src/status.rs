@@ -128,6 +128,12 @@ impl Status {
         Self::conflict(group, resource, name, detail)
     }
 
+    /// 409: an apply would change fields that others own (`Apply failed with 1 conflict: …`).
+    pub fn apply_conflict(message: String, causes: Vec<Cause>) -> Self {
+        let details = Details { causes, ..Details::default() };
+        Self { details: Some(Box::new(details)), ..Self::plain(409, "Conflict", message) }
+    }
+
     /// 422: the object breaks the kind's rules (`Service "web" is invalid: spec.ports: Required value`).
     /// `group` may be empty (`Deployment.apps "web" is invalid: …` otherwise).
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {

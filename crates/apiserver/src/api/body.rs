@@ -20,6 +20,8 @@ pub(super) struct Decoded {
     pub(super) object: Value,
     /// What the caller should know (`unknown field "spec.foo"`).
     pub(super) warnings: Vec<String>,
+    /// `unknown field "spec.foo"`: what the kind does not have, and what the object was relieved of.
+    pub(super) unknown: Vec<String>,
 }
 
 /// Media type of a body, without its parameters.
@@ -90,7 +92,7 @@ pub(super) fn finish(
         FieldValidation::Ignore => Vec::new(),
         FieldValidation::Warn | FieldValidation::Strict => {
             let duplicates = duplicates.into_iter().map(|path| format!("duplicate field {path:?}"));
-            shape.unknown.into_iter().chain(duplicates).collect()
+            shape.unknown.iter().cloned().chain(duplicates).collect()
         }
     };
     if validation == FieldValidation::Strict && !found.is_empty() {
@@ -101,7 +103,7 @@ pub(super) fn finish(
             kind = served.kind.kind,
         )));
     }
-    Ok(Decoded { object, warnings: found })
+    Ok(Decoded { object, warnings: found, unknown: shape.unknown })
 }
 
 fn check_text(

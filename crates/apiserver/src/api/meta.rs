@@ -37,6 +37,40 @@ pub(super) fn is_terminating(object: &Value) -> bool {
     !text(object, "deletionTimestamp").is_empty()
 }
 
+/// The entries of managedFields.
+pub(super) fn managed_fields(object: &Value) -> Option<&Value> {
+    object.get("metadata")?.get("managedFields")
+}
+
+/// Replaces the entries of managedFields; none at all are left out.
+pub(super) fn set_managed_fields(object: &mut Value, managed: Option<Value>) {
+    let Some(metadata) = metadata_mut(object) else { return };
+    match managed {
+        Some(managed) => _ = metadata.insert("managedFields".to_owned(), managed),
+        None => _ = metadata.shift_remove("managedFields"),
+    }
+}
+
+/// Takes the entries of managedFields out.
+pub(super) fn take_managed_fields(object: &mut Value) -> Option<Value> {
+    metadata_mut(object)?.shift_remove("managedFields")
+}
+
+/// Whether two objects say the same but for their managedFields.
+pub(super) fn same_but_managed_fields(one: &Value, other: &Value) -> bool {
+    let (Some(one), Some(other)) = (one.as_object(), other.as_object()) else { return false };
+    let within = |one: &Map<String, Value>, other: &Map<String, Value>| {
+        let rest = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key("managedFields"));
+        rest(one) == rest(other)
+            && one.iter().all(|(name, value)| name == "managedFields" || other.get(name) == Some(value))
+    };
+    one.len() == other.len()
+        && one.iter().all(|(name, value)| match (value, other.get(name)) {
+            (Value::Object(one), Some(Value::Object(other))) if name == "metadata" => within(one, other),
+            (value, other) => other == Some(value),
+        })
+}
+
 /// Finalizers that hold the object.
 pub(super) fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
     object
@@ -75,7 +109,6 @@ pub(super) fn on_create(object: &mut Value, kind: &Kind, namespace: &str, now: T
 /// Keeps what only the server may say.
 pub(super) fn on_update(new: &mut Value, old: &Value) {
     let Some(metadata) = metadata_mut(new) else { return };
-    metadata.shift_remove("managedFields");
     metadata.shift_remove("selfLink");
     for field in [
         "name",

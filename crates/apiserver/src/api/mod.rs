@@ -1,5 +1,6 @@
 //! The Kubernetes API: from a path and a verb to the store and back.
 
+mod apply;
 mod body;
 mod delete;
 mod discovery;
@@ -19,6 +20,7 @@ mod subresources;
 mod target;
 mod watch;
 mod write;
+mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +35,7 @@ use tokio::sync::watch as signal;
 
 use crate::config::{Config, ServeError};
 use crate::http::{Answer, Identity, Query, read_body, status_answer};
-use crate::kinds::{Allocation, Context, Kind, Registry};
+use crate::kinds::{Allocation, Context, Kind, Node, Registry};
 use crate::status::Status;
 use crate::store::{Key, ListQuery, Operation, Start, Store, WriteError};
 use logs::NodeAgents;
@@ -214,11 +216,11 @@ impl Api {
         let key = Key::new(&target::resource_of(kind), "", name);
         let mut object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         meta::on_create(&mut object, kind, "", Timestamp::now());
-        let prepared = kind.prepare_create(&mut object, &self.context(false));
-        let reservation = prepared.map_err(|status| ServeError::Services(status.message))?;
+        kind.prepare_create(&mut object).map_err(|status| ServeError::Services(status.message))?;
+        let writer = writer::Writer::server(kind.api_version(), Timestamp::now());
+        writer.own_created(Node::root(kind), &mut object, writer::Ownership::Difference);
         match self.store.write(Operation::Create { key, object }).await {
-            Ok(_) => reservation.commit(),
-            Err(WriteError::Exists) => {}
+            Ok(_) | Err(WriteError::Exists) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(())

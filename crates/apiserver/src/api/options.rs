@@ -8,11 +8,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::apply::MEDIA_TYPE;
 use crate::http::Query;
 use crate::kinds::Kind;
 use crate::protobuf;
 use crate::selector::Selector;
-use crate::status::Status;
+use crate::status::{Cause, Status};
 use crate::store::{Key, Start};
 
 /// What happens to fields that the kind does not have, and to fields that stand twice.
@@ -23,11 +24,18 @@ pub(crate) enum FieldValidation {
     Strict,
 }
 
+/// Longest name of a field manager, in bytes.
+const LONGEST_MANAGER: usize = 128;
+
 /// Options of creations, updates and patches.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct WriteOptions {
     pub(crate) dry_run: bool,
     pub(crate) field_validation: FieldValidation,
+    /// As managedFields shall name the writer; empty when the caller does not say.
+    pub(crate) field_manager: String,
+    /// An apply that takes fields away from others.
+    pub(crate) force: bool,
 }
 
 impl WriteOptions {
@@ -44,8 +52,40 @@ impl WriteOptions {
                 return Err(Status::unprocessable(message));
             }
         };
-        Ok(Self { dry_run: dry_run(query.all("dryRun"))?, field_validation })
+        Ok(Self {
+            dry_run: dry_run(query.all("dryRun"))?,
+            field_validation,
+            field_manager: field_manager(query)?,
+            force: query.flag("force")?.unwrap_or(false),
+        })
     }
+
+    /// The options of a patch of that media type.
+    pub(crate) fn parse_patch(query: &Query, media_type: &str) -> Result<Self, Status> {
+        let options = Self::parse(query)?;
+        let applied = media_type == MEDIA_TYPE;
+        let cause = if applied && options.field_manager.is_empty() {
+            Cause::required("fieldManager", "is required for apply patch")
+        } else if !applied && !query.text("force").is_empty() {
+            Cause::forbidden("force", "may not be specified for non-apply patch")
+        } else {
+            return Ok(options);
+        };
+        Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]))
+    }
+}
+
+/// The rules of `apimachinery/pkg/apis/meta/v1/validation`.
+fn field_manager(query: &Query) -> Result<String, Status> {
+    let name = query.text("fieldManager");
+    let cause = if name.len() > LONGEST_MANAGER {
+        Cause::too_long("fieldManager", LONGEST_MANAGER)
+    } else if name.chars().any(char::is_control) {
+        Cause::invalid("fieldManager", &Value::from(name), "should only contain printable characters")
+    } else {
+        return Ok(name.to_owned());
+    };
+    Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]))
 }
 
 fn dry_run<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<bool, Status> {

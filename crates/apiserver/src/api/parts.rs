@@ -4,13 +4,15 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::body::read;
+use super::body::{media_type, read};
 use super::modify::Change;
 use super::options::{WriteOptions, revision_of};
 use super::patch::Patch;
 use super::read::parsed;
 use super::target::Target;
-use super::{Api, Call, done, meta};
+use super::writer::{Ownership, Write};
+use super::{Api, Call, apply, done, meta};
+use crate::fields::{self, Configuration};
 use crate::http::{Answer, json};
 use crate::kinds::{Reservation, Scale};
 use crate::status::{Cause, Status};
@@ -25,58 +27,68 @@ impl Api {
 
     pub(super) async fn write_scale(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
         let scale = scale_of(target)?;
-        let options = WriteOptions::parse(&call.query)?;
-        let patch = if call.method == http::Method::PATCH {
-            Some(Patch::parse(&call.headers, &call.body)?.0)
+        let patched = call.method == http::Method::PATCH;
+        let options = if patched {
+            WriteOptions::parse_patch(&call.query, media_type(&call.headers))?
         } else {
-            None
+            WriteOptions::parse(&call.query)?
         };
-        let sent = if patch.is_none() { read(&call.headers, &call.body)?.0 } else { Value::Null };
+        let wanted = match (patched, media_type(&call.headers)) {
+            (true, apply::MEDIA_TYPE) => {
+                let (config, _) = apply::read(&call.body)?;
+                apply::check_type(&config, SCALE.0, SCALE.1)?;
+                Wanted::Applied { replicas: config.pointer("/spec/replicas").cloned(), force: options.force }
+            }
+            (true, _) => Wanted::Patched(Patch::parse(&call.headers, &call.body)?.0),
+            (false, _) => Wanted::Sent(read(&call.headers, &call.body)?.0),
+        };
+        let write = Write::new(target, &call.headers, &options);
         let modified = self
             .modify(target, options.dry_run, |old, record| {
-                let wanted = match &patch {
+                let sent = match &wanted {
+                    Wanted::Applied { replicas, force } => {
+                        return self.scale_applied(&write, replicas.as_ref(), *force, old, record, scale);
+                    }
                     // A Scale has no lists: a strategic patch is a merge patch.
-                    Some(Patch::Strategic(patch)) => {
+                    Wanted::Patched(Patch::Strategic(patch)) => {
                         Patch::Merge(patch.clone()).apply(&target.served.kind, &shown(old, scale))?
                     }
-                    Some(patch) => patch.apply(&target.served.kind, &shown(old, scale))?,
-                    None => sent.clone(),
+                    Wanted::Patched(patch) => patch.apply(&target.served.kind, &shown(old, scale))?,
+                    Wanted::Sent(sent) => sent.clone(),
                 };
-                self.scaled(target, &wanted, old, record, scale, options.dry_run)
+                if revision_of(&sent)?.is_some_and(|revision| revision != record.revision) {
+                    let kind = &target.served.kind;
+                    return Err(Status::modified(&kind.group, &kind.plural, &target.name));
+                }
+                let replicas = sent.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
+                check_replicas(&replicas, &target.name)?;
+                let mut new = old.clone();
+                set(&mut new, &scale.spec_replicas, replicas);
+                self.updated(&write, new, Ownership::Difference, old, record)
             })
             .await?;
         Ok(json(StatusCode::OK, &shown(&parsed(&modified.record)?, scale)))
     }
 
-    fn scaled(
+    /// Applies a number of replicas: to the object it is about, whose owners are the ones to agree.
+    fn scale_applied(
         &self,
-        target: &Target,
-        wanted: &Value,
+        write: &Write<'_>,
+        replicas: Option<&Value>,
+        force: bool,
         old: &Value,
         record: &Record,
         scale: &Scale,
-        dry_run: bool,
     ) -> Result<Change, Status> {
-        let kind = &target.served.kind;
-        if revision_of(wanted)?.is_some_and(|revision| revision != record.revision) {
-            return Err(Status::modified(&kind.group, &kind.plural, &target.name));
+        let mut config = json!({});
+        if let Some(replicas) = replicas {
+            check_replicas(replicas, &write.target.name)?;
+            set(&mut config, &scale.spec_replicas, replicas.clone());
         }
-        let replicas = wanted.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
-        let invalid = |detail: &str| {
-            let cause = Cause::invalid("spec.replicas", &replicas, detail);
-            Status::invalid("autoscaling", "Scale", &target.name, vec![cause])
-        };
-        match replicas.as_i64() {
-            None => return Err(invalid("must be a whole number")),
-            Some(number) if number < 0 => return Err(invalid("must be greater than or equal to 0")),
-            Some(number) if number > i64::from(i32::MAX) => {
-                return Err(invalid("must be at most 2147483647"));
-            }
-            Some(_) => {}
-        }
-        let mut new = old.clone();
-        set(&mut new, &scale.spec_replicas, replicas);
-        self.updated(target, new, old, record, dry_run)
+        let config = Configuration { object: &config, force };
+        let applied = fields::apply(write.root(), Some(old), &config, &write.writer.author());
+        let applied = applied.map_err(|error| apply::refused(write.target, error))?;
+        self.updated(write, applied.object, Ownership::Applied(applied.managed), old, record)
     }
 
     /// Gives a pod its node: what the scheduler decides.
@@ -123,6 +135,27 @@ impl Api {
     }
 }
 
+/// Version and kind of what the scale subresource shows.
+const SCALE: (&str, &str) = ("autoscaling/v1", "Scale");
+
+/// What a write of the scale subresource says.
+enum Wanted {
+    Sent(Value),
+    Patched(Patch),
+    Applied { replicas: Option<Value>, force: bool },
+}
+
+fn check_replicas(replicas: &Value, name: &str) -> Result<(), Status> {
+    let detail = match replicas.as_i64() {
+        None => "must be a whole number",
+        Some(number) if number < 0 => "must be greater than or equal to 0",
+        Some(number) if number > i64::from(i32::MAX) => "must be at most 2147483647",
+        Some(_) => return Ok(()),
+    };
+    let cause = Cause::invalid("spec.replicas", replicas, detail);
+    Err(Status::invalid("autoscaling", "Scale", name, vec![cause]))
+}
+
 fn scale_of(target: &Target) -> Result<&Scale, Status> {
     target.served.kind.scale.as_ref().ok_or_else(Status::unknown_path)
 }
@@ -137,7 +170,7 @@ fn shown(object: &Value, scale: &Scale) -> Value {
     }
     let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     json!({
-        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "kind": SCALE.1, "apiVersion": SCALE.0, "metadata": metadata,
         "spec": {"replicas": number(&scale.spec_replicas)},
         "status": {
             "replicas": number(&scale.status_replicas),

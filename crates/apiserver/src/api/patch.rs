@@ -9,7 +9,8 @@ use super::options::WriteOptions;
 use super::render::{Renderer, negotiate};
 use super::target::Target;
 use super::write::with_warnings;
-use super::{Api, Call};
+use super::writer::{Ownership, Write};
+use super::{Api, Call, apply};
 use crate::http::{Answer, json_bytes};
 use crate::kinds::{Kind, convert_out, strategic_merge};
 use crate::status::Status;
@@ -43,11 +44,8 @@ impl Patch {
             "application/strategic-merge-patch+json" => {
                 object(body).map(|(value, twice)| (Self::Strategic(value), twice))
             }
-            "application/apply-patch+yaml" => Err(Status::unsupported_media_type(
-                "server-side apply is not supported by this server yet: use kubectl apply without --server-side - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
-            )),
             other => Err(Status::unsupported_media_type(format!(
-                "the body of the request was in an unknown format ({other}) - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
+                "the body of the request was in an unknown format ({other}) - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
             ))),
         }
     }
@@ -72,10 +70,14 @@ impl Patch {
 
 impl Api {
     pub(super) async fn patch(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
+        if media_type(&call.headers) == apply::MEDIA_TYPE {
+            return self.apply(target, call).await;
+        }
         let kind = &target.served.kind;
         let renderer =
             Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
-        let options = WriteOptions::parse(&call.query)?;
+        let options = WriteOptions::parse_patch(&call.query, media_type(&call.headers))?;
+        let write = Write::new(target, &call.headers, &options);
         let (patch, duplicates) = Patch::parse(&call.headers, &call.body)?;
         let mut warnings = Vec::new();
         let modified = self
@@ -86,7 +88,7 @@ impl Api {
                 let decoded = finish(patched, duplicates.clone(), &target.served, options.field_validation)?;
                 meta::check_path(&decoded.object, kind, &target.namespace, &target.name)?;
                 warnings = decoded.warnings;
-                self.updated(target, decoded.object, old, record, options.dry_run)
+                self.updated(&write, decoded.object, Ownership::Difference, old, record)
             })
             .await?;
         let answer = json_bytes(StatusCode::OK, renderer.object(&modified.record.json));

@@ -11,9 +11,11 @@ use super::options::{WriteOptions, revision_of};
 use super::read::parsed;
 use super::render::{Renderer, negotiate};
 use super::target::{Part, Target};
+use super::writer::{Ownership, Write};
 use super::{Api, Call, done, write_failed};
+use crate::fields::same_but_times;
 use crate::http::{Answer, json_bytes};
-use crate::kinds::{Context, Reservation};
+use crate::kinds::Reservation;
 use crate::status::{Cause, Status};
 use crate::store::{Key, Operation, Record, WriteError};
 
@@ -41,7 +43,8 @@ impl Api {
         let mut attempts = 0;
         loop {
             target.name = if generated { meta::generated_name(&prefix) } else { given.clone() };
-            match self.create_named(&target, decoded.object.clone(), options.dry_run).await {
+            let write = Write::new(&target, &call.headers, &options);
+            match self.create_named(&write, decoded.object.clone(), Ownership::Difference).await {
                 Ok(record) => {
                     let answer = json_bytes(done(true), renderer.object(&record.json));
                     return Ok(with_warnings(answer, &decoded.warnings));
@@ -54,24 +57,27 @@ impl Api {
         }
     }
 
-    async fn create_named(
+    pub(super) async fn create_named(
         &self,
-        target: &Target,
+        write: &Write<'_>,
         mut object: Value,
-        dry_run: bool,
+        ownership: Ownership,
     ) -> Result<Record, Status> {
+        let target = write.target;
         let kind = &target.served.kind;
         if let Some(metadata) = meta::metadata_mut(&mut object).filter(|_| !target.name.is_empty()) {
             metadata.insert("name".to_owned(), target.name.as_str().into());
         }
         meta::on_create(&mut object, kind, &target.namespace, Timestamp::now());
         // What is wrong with the object is told before what is wrong with its surroundings.
-        let reservation = kind.prepare_create(&mut object, &self.context(dry_run))?;
+        kind.prepare_create(&mut object)?;
         if kind.namespaced {
             self.check_namespace(target)?;
         }
+        write.writer.own_created(write.root(), &mut object, ownership);
+        let reservation = kind.allocate(&mut object, None, &self.context(write.dry_run))?;
         let key = target.key();
-        if dry_run {
+        if write.dry_run {
             if self.store.get(&key).map_err(Status::internal)?.is_some() {
                 return Err(write_failed(kind, &target.name, &WriteError::Exists));
             }
@@ -108,9 +114,10 @@ impl Api {
         let options = WriteOptions::parse(&call.query)?;
         let decoded = decode(&call.headers, &call.body, &target.served, options.field_validation)?;
         meta::check_path(&decoded.object, &target.served.kind, &target.namespace, &target.name)?;
+        let write = Write::new(target, &call.headers, &options);
         let modified = self
             .modify(target, options.dry_run, |old, record| {
-                self.updated(target, decoded.object.clone(), old, record, options.dry_run)
+                self.updated(&write, decoded.object.clone(), Ownership::Difference, old, record)
             })
             .await?;
         let answer = json_bytes(StatusCode::OK, renderer.object(&modified.record.json));
@@ -120,12 +127,13 @@ impl Api {
     /// The change that brings the stored object to `new`, or the part of it that the path names.
     pub(super) fn updated(
         &self,
-        target: &Target,
+        write: &Write<'_>,
         mut new: Value,
+        ownership: Ownership,
         old: &Value,
         record: &Record,
-        dry_run: bool,
     ) -> Result<Change, Status> {
+        let target = write.target;
         let kind = &target.served.kind;
         if revision_of(&new)?.is_some_and(|revision| revision != record.revision) {
             return Err(Status::modified(&kind.group, &kind.plural, &target.name));
@@ -136,17 +144,26 @@ impl Api {
                 format!("Precondition failed: UID in precondition: {given}, UID in object meta: {stored}");
             return Err(Status::conflict(&kind.group, &kind.plural, &target.name, &detail));
         }
+        let sent = meta::take_managed_fields(&mut new);
         meta::on_update(&mut new, old);
-        let context = self.context(dry_run);
-        let reservation = prepare_part(target, &mut new, old, &context)?;
+        prepare_part(target, &mut new, old)?;
+        let managed = write.writer.own_updated(write.root(), (old, &new), sent, ownership);
+        let context = self.context(write.dry_run);
+        let reservation = match target.part {
+            Part::Status | Part::Finalize => Reservation::none(),
+            _ => kind.allocate(&mut new, Some(old), &context)?,
+        };
         if let (Some(generation), Some(metadata)) =
             (kind.next_generation(&new, Some(old)), meta::metadata_mut(&mut new))
         {
             metadata.insert("generation".to_owned(), generation.into());
         }
-        if new == *old {
+        if meta::same_but_managed_fields(&new, old)
+            && same_but_times(managed.as_ref(), meta::managed_fields(old))
+        {
             return Ok(Change::Keep);
         }
+        meta::set_managed_fields(&mut new, managed);
         if may_go(&new) {
             drop(reservation);
             let reservation = kind.prepare_delete(old, &context);
@@ -157,18 +174,12 @@ impl Api {
 }
 
 /// Makes the new state ready to be stored, and keeps what the path is not about.
-fn prepare_part(
-    target: &Target,
-    new: &mut Value,
-    old: &Value,
-    context: &Context<'_>,
-) -> Result<Reservation, Status> {
+fn prepare_part(target: &Target, new: &mut Value, old: &Value) -> Result<(), Status> {
     let kind = &target.served.kind;
     match target.part {
         Part::Status => {
             keep_metadata(new, old, &["finalizers", "ownerReferences"]);
-            kind.prepare_status_update(new, old, context)?;
-            Ok(Reservation::none())
+            kind.prepare_status_update(new, old)
         }
         Part::Finalize => {
             let finalizers =
@@ -178,7 +189,7 @@ fn prepare_part(
             if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) {
                 spec.insert("finalizers".to_owned(), finalizers);
             }
-            Ok(Reservation::none())
+            Ok(())
         }
         Part::Whole
         | Part::Scale
@@ -186,7 +197,7 @@ fn prepare_part(
         | Part::Binding
         | Part::Eviction
         | Part::Session(_)
-        | Part::Proxy => kind.prepare_update(new, old, context),
+        | Part::Proxy => kind.prepare_update(new, old),
     }
 }
 

@@ -3,8 +3,8 @@
 //! In: an object as sent (`serde_json::Value`). Out: the object as stored, or the `Status` that says what is wrong.
 //!
 //! ```text
-//! body ─► convert_in ─► Kind::check_shape ─► Kind::prepare_create / prepare_update ─► store ─► Reservation::commit
-//!                        types, unknown        defaults, rules, allocation
+//! body ─► convert_in ─► Kind::check_shape ─► Kind::prepare_create / prepare_update ─► Kind::allocate ─► store ─► commit
+//!                        types, unknown        defaults, rules
 //!                        fields
 //! ```
 //!

@@ -23,8 +23,8 @@ pub(super) fn context(allocation: &Allocation) -> Context<'_> {
 /// Creates the object and commits what it took.
 pub(super) fn create_in(allocation: &Allocation, name: &str, mut object: Value) -> Result<Value, Status> {
     kind(name).check_shape(&mut object)?;
-    let reservation = kind(name).prepare_create(&mut object, &context(allocation))?;
-    reservation.commit();
+    kind(name).prepare_create(&mut object)?;
+    kind(name).allocate(&mut object, None, &context(allocation))?.commit();
     Ok(object)
 }
 
@@ -40,8 +40,8 @@ pub(super) fn update_in(
     old: &Value,
 ) -> Result<Value, Status> {
     kind(name).check_shape(&mut new)?;
-    let reservation = kind(name).prepare_update(&mut new, old, &context(allocation))?;
-    reservation.commit();
+    kind(name).prepare_update(&mut new, old)?;
+    kind(name).allocate(&mut new, Some(old), &context(allocation))?.commit();
     Ok(new)
 }
 

@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
-use crate::kinds::testing::{allocation, context, create, kind, pod, refusal, update_in, with};
+use crate::kinds::testing::{allocation, create, kind, pod, refusal, update_in, with};
 
 fn now() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
@@ -167,7 +167,7 @@ fn status_and_spec_do_not_mix() {
     assert_eq!(update_in(&allocation, "Pod", sneaky, &old).unwrap()["status"], old["status"]);
     let mut status =
         with(with(old.clone(), "/status", json!({"phase": "Running"})), "/spec/nodeName", json!("node1"));
-    kind("Pod").prepare_status_update(&mut status, &old, &context(&allocation)).unwrap();
+    kind("Pod").prepare_status_update(&mut status, &old).unwrap();
     assert_eq!((&status["status"]["phase"], &status["spec"]), (&json!("Running"), &old["spec"]));
 }
 
@@ -183,7 +183,7 @@ fn a_status_has_both_forms_of_addresses_and_keeps_the_class() {
         "/status",
         json!({"phase": "Running", "podIP": "10.244.1.2", "hostIPs": [{"ip": "10.100.0.2"}]}),
     );
-    kind("Pod").prepare_status_update(&mut new, &old, &context(&allocation(&["10.96.0.0/12"]))).unwrap();
+    kind("Pod").prepare_status_update(&mut new, &old).unwrap();
     assert_eq!(
         new["status"],
         json!({"phase": "Running", "podIP": "10.244.1.2", "podIPs": [{"ip": "10.244.1.2"}], "hostIP": "10.100.0.2",

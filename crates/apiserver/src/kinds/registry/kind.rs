@@ -134,33 +134,26 @@ impl Kind {
         schema::check(self, object)
     }
 
-    /// Makes an object ready to be stored for the first time: defaults, validation, allocation.
+    /// Makes an object ready to be stored for the first time: defaults and validation; [`Kind::allocate`] follows.
     ///
-    /// Its metadata must hold the final name (after generateName) and namespace. Commit the reservation after the
-    /// object was stored; dropping it gives back what was allocated.
+    /// Its metadata must hold the final name (after generateName) and namespace.
     ///
     /// # Errors
     /// 422 with every wrong field.
-    pub fn prepare_create(&self, new: &mut Value, context: &Context<'_>) -> Result<Reservation, Status> {
+    pub fn prepare_create(&self, new: &mut Value) -> Result<(), Status> {
         self.rules.reset_for_create(new);
         self.rules.default(new);
         let mut causes = Vec::new();
         metadata::validate(self, new, &mut causes);
         self.rules.validate(new, &mut causes);
-        self.refuse(new, causes)?;
-        self.allocate(new, None, context)
+        self.refuse(new, causes)
     }
 
-    /// Makes a new version of an object ready to be stored; the status of `old` is kept.
+    /// Makes a new version of an object ready to be stored; the status of `old` is kept. [`Kind::allocate`] follows.
     ///
     /// # Errors
     /// 422 with every wrong field.
-    pub fn prepare_update(
-        &self,
-        new: &mut Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Result<Reservation, Status> {
+    pub fn prepare_update(&self, new: &mut Value, old: &Value) -> Result<(), Status> {
         self.rules.reset_for_update(new, old);
         self.rules.default(new);
         let mut causes = Vec::new();
@@ -168,20 +161,14 @@ impl Kind {
         metadata::validate_update(new, old, &mut causes);
         self.rules.validate(new, &mut causes);
         self.rules.validate_update(new, old, &mut causes);
-        self.refuse(new, causes)?;
-        self.allocate(new, Some(old), context)
+        self.refuse(new, causes)
     }
 
     /// Makes a new status ready to be stored; everything else of `old` is kept but labels and annotations.
     ///
     /// # Errors
     /// 422 with every wrong field.
-    pub fn prepare_status_update(
-        &self,
-        new: &mut Value,
-        old: &Value,
-        _context: &Context<'_>,
-    ) -> Result<(), Status> {
+    pub fn prepare_status_update(&self, new: &mut Value, old: &Value) -> Result<(), Status> {
         self.rules.reset_for_status(new, old);
         self.rules.default(new);
         let mut causes = Vec::new();
@@ -234,7 +221,14 @@ impl Kind {
         (self.row)(object, now)
     }
 
-    fn allocate(
+    /// Gives a prepared object what must be unique in the cluster (cluster IPs, node ports); `old` is the object before,
+    /// `None` on creation. Commit the reservation after the object was stored; dropping it gives back what was allocated.
+    ///
+    /// These fields belong to no manager: Kubernetes, too, looks at who changed what before it allocates.
+    ///
+    /// # Errors
+    /// 422 when a value asked for cannot be had, 500 when a range is used up.
+    pub fn allocate(
         &self,
         new: &mut Value,
         old: Option<&Value>,

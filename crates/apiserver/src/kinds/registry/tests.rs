@@ -301,7 +301,8 @@ proptest! {
             let allocation = allocation(&["10.96.0.0/12"]);
             let mut same = made.clone();
             prop_assert_eq!(kind(name).check_shape(&mut same).unwrap().unknown, Vec::<String>::new());
-            drop(kind(name).prepare_update(&mut same, &made, &context(&allocation)).unwrap());
+            kind(name).prepare_update(&mut same, &made).unwrap();
+            drop(kind(name).allocate(&mut same, Some(&made), &context(&allocation)).unwrap());
             prop_assert_eq!(&same, &made);
         }
     }
@@ -408,9 +409,14 @@ proptest! {
         let allocation = allocation(&["10.96.0.0/24", "fd00:96::/108"]);
         let Ok(old) = crate::kinds::testing::create_in(&allocation, name, original.clone()) else { panic!("{name} is valid") };
         if kind(name).check_shape(&mut object).is_ok() {
-            drop(kind(name).prepare_update(&mut object.clone(), &old, &context(&allocation)));
-            drop(kind(name).prepare_status_update(&mut object.clone(), &old, &context(&allocation)));
-            drop(kind(name).prepare_create(&mut object, &context(&allocation)));
+            let mut new = object.clone();
+            if kind(name).prepare_update(&mut new, &old).is_ok() {
+                drop(kind(name).allocate(&mut new, Some(&old), &context(&allocation)));
+            }
+            drop(kind(name).prepare_status_update(&mut object.clone(), &old));
+            if kind(name).prepare_create(&mut object).is_ok() {
+                drop(kind(name).allocate(&mut object, None, &context(&allocation)));
+            }
         }
     }
 }

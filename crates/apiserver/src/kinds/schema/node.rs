@@ -93,9 +93,11 @@ impl<'a> Node<'a> {
         self.field.is_some_and(|field| field.atomic) || matches!(self.place, Place::Struct(def) if def.atomic)
     }
 
-    /// Kubernetes' form of the holder always has this member, if only as `{}`.
+    /// Kubernetes' form of the holder always has this member, if only as `{}` or `null`: a struct in it that is not behind a
+    /// pointer, or a list or a map that is written even when empty.
     pub fn embedded(self) -> bool {
-        self.field.is_some_and(|field| field.embedded)
+        let written = |field: &Field| field.always && matches!(field.ty, Type::List(_) | Type::Map(_));
+        self.field.is_some_and(|field| field.embedded || written(field))
     }
 
     /// The value here where it is left out and is the key of a list.
@@ -156,5 +158,7 @@ mod tests {
         assert!(!at("Pod", "metadata.labels").names("app"));
         assert!(at("Deployment", "spec.strategy").embedded());
         assert!(!at("Deployment", "spec.strategy.rollingUpdate").embedded());
+        assert!(at("Pod", "spec.containers").embedded());
+        assert!(!at("Service", "spec.ports").embedded());
     }
 }

@@ -164,7 +164,8 @@ fn a_dropped_update_frees_nothing() {
     let port = u16::try_from(node_port(&old["spec"]["ports"][0])).unwrap();
     let mut new =
         with(with(old.clone(), "/spec/type", json!("ClusterIP")), "/spec/ports", json!([{"port": 80}]));
-    drop(kind("Service").prepare_update(&mut new, &old, &context(&allocation)).unwrap());
+    kind("Service").prepare_update(&mut new, &old).unwrap();
+    drop(kind("Service").allocate(&mut new, Some(&old), &context(&allocation)).unwrap());
     assert!(allocation.reserve().take_port(port).is_err());
 }
 
@@ -254,15 +255,14 @@ fn invalid_services_are_refused_in_kubernetes_words() {
 
 #[test]
 fn a_load_balancer_gets_its_addresses_through_the_status() {
-    let allocation = allocation(&["10.96.0.0/12"]);
     let status = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}});
     let old = create("Service", with(service(), "/spec/type", json!("LoadBalancer"))).unwrap();
     let mut new = with(old.clone(), "/status", status.clone());
-    kind("Service").prepare_status_update(&mut new, &old, &context(&allocation)).unwrap();
+    kind("Service").prepare_status_update(&mut new, &old).unwrap();
     assert_eq!(new["status"]["loadBalancer"]["ingress"], json!([{"ip": "192.0.2.10", "ipMode": "VIP"}]));
     let old = create("Service", service()).unwrap();
     let mut new = with(old.clone(), "/status", status);
-    let refused = kind("Service").prepare_status_update(&mut new, &old, &context(&allocation)).unwrap_err();
+    let refused = kind("Service").prepare_status_update(&mut new, &old).unwrap_err();
     assert!(refused.message.ends_with("may only be used when `spec.type` is \"LoadBalancer\""), "{refused}");
 }
 
