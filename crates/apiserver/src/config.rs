@@ -17,6 +17,28 @@ pub struct Config {
     pub node_client: Credentials,
     /// Ranges that cluster IPs and node ports are taken from.
     pub allocation: AllocationConfig,
+    /// How much may be under way at once.
+    pub limits: Limits,
+}
+
+/// How much may be under way at once. Of each, one user (of connections: one address) gets at most three quarters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests that read; kube-apiserver's `--max-requests-inflight`.
+    pub reads: usize,
+    /// Requests that write; kube-apiserver's `--max-mutating-requests-inflight`.
+    pub writes: usize,
+    /// Watches and logs.
+    pub watches: usize,
+    /// Connections. Sessions (exec, attach, port-forward) have one each.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    /// kube-apiserver's 400 and 200; 5,000 watches, 4,096 connections.
+    fn default() -> Self {
+        Self { reads: 400, writes: 200, watches: 5000, connections: 4096 }
+    }
 }
 
 /// Why the server cannot run.

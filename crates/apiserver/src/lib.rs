@@ -24,5 +24,5 @@ mod server;
 pub mod status;
 pub mod store;
 
-pub use config::{Config, ServeError};
+pub use config::{Config, Limits, ServeError};
 pub use server::serve;

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::api::Api;
 use crate::config::{Config, ServeError};
-use crate::http::{Listening, accept, server_tls};
+use crate::http::{Listening, Slots, accept, server_tls};
 use crate::store::Store;
 
 /// Runs the API server on the given sockets until `shutdown` is done, then lets running requests end for a few seconds.
@@ -38,11 +38,13 @@ pub async fn serve(
     };
     let (stopper, stop) = watch::channel(false);
     let api = Arc::new(Api::start(&config, store, stop.clone()).await?);
+    let connections = Slots::new(config.limits.connections);
     let mut running = JoinSet::new();
     for listener in sockets {
         let (api, tls, stop) = (Arc::clone(&api), Arc::clone(&tls), stop.clone());
+        let connections = connections.clone();
         let handler = move |identity, request| Arc::clone(&api).handle(identity, request);
-        running.spawn(accept(Listening { listener, tls, stop }, handler));
+        running.spawn(accept(Listening { listener, tls, stop, connections }, handler));
     }
     tracing::info!(listeners = running.len(), "API server ready");
     shutdown.await;

@@ -211,6 +211,13 @@ impl Status {
         Self::plain(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit}"))
     }
 
+    /// 429: there is no place for the request now.
+    pub fn too_many_requests() -> Self {
+        let message = "Too many requests, please try again later.";
+        let details = Details { retry_after_seconds: 1, ..Details::default() };
+        Self { details: Some(Box::new(details)), ..Self::plain(429, "TooManyRequests", message) }
+    }
+
     /// 500: our own fault.
     pub fn internal(detail: impl fmt::Display) -> Self {
         Self::plain(500, "InternalError", format!("Internal error occurred: {detail}"))

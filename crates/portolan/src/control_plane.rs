@@ -52,6 +52,7 @@ async fn serve(
         credentials: cluster::api_server(&spec, &pki)?,
         authority: pki.authority().to_owned(),
         node_client: cluster::node_client(&pki)?,
+        limits: apiserver::Limits::default(),
         allocation: AllocationConfig {
             service_ranges: vec![IpNet::V4(spec.service_cidr)],
             reserved: vec![IpNet::V4(spec.node_cidr), IpNet::V4(spec.pod_cidr)],

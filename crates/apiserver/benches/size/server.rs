@@ -9,7 +9,7 @@ use load::Client;
 use portolan_apiserver::kinds::AllocationConfig;
 use portolan_apiserver::pki::{Kubeconfig, Pki, ServerName};
 use portolan_apiserver::store::StoreConfig;
-use portolan_apiserver::{Config, serve};
+use portolan_apiserver::{Config, Limits, serve};
 use tempfile::TempDir;
 
 /// Set in the environment of the server's process: where its files are.
@@ -116,6 +116,7 @@ pub fn run(folder: PathBuf) {
         credentials: pki.api_server(&[ServerName::Address(Ipv4Addr::LOCALHOST.into())]).unwrap(),
         authority: pki.authority().to_owned(),
         node_client: pki.client("node-client", "kube-apiserver", "system:masters").unwrap(),
+        limits: Limits::default(),
         allocation: AllocationConfig {
             service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
             reserved: Vec::new(),

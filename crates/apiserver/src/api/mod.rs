@@ -2,6 +2,7 @@
 
 mod apply;
 mod body;
+mod bounds;
 mod delete;
 mod discovery;
 mod eviction;
@@ -23,7 +24,6 @@ mod write;
 mod writer;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -38,12 +38,10 @@ use crate::http::{Answer, Identity, Query, read_body, status_answer};
 use crate::kinds::{Allocation, Context, Kind, Node, Registry};
 use crate::status::Status;
 use crate::store::{Key, ListQuery, Operation, Start, Store, WriteError};
+use bounds::{Bounds, Class};
 use logs::NodeAgents;
 use openapi::Documents;
 use target::{Part, Route, Target};
-
-/// Longest request that is not a watch or a log.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Namespaces that every cluster has.
 const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -52,6 +50,7 @@ const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "k
 pub(crate) struct Api {
     store: Arc<Store>,
     allocation: Allocation,
+    bounds: Bounds,
     agents: NodeAgents,
     /// How pods are reached.
     upstream: proxy::Upstream,
@@ -98,6 +97,7 @@ impl Api {
         let api = Self {
             store: Arc::new(store),
             allocation,
+            bounds: Bounds::new(&config.limits),
             agents,
             upstream,
             openapi: Documents::default(),
@@ -147,29 +147,31 @@ impl Api {
         }
         let route = route.ok_or_else(Status::unknown_path)?;
         tracing::debug!(user = identity.user, groups = ?identity.groups, method = %head.method, uri = %head.uri);
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let limit = bounds::time_limit(&query)?;
+        let place = self.bounds.enter(Class::of(&head.method, &route, &query), &identity.user)?;
         if let Route::Objects(target @ Target { part: Part::Proxy, .. }) = &route {
             return self.proxy(target, head, body, upgrade).await;
         }
-        let query = Query::parse(head.uri.query().unwrap_or_default());
         let api = Arc::clone(self);
         let reading = head.method == Method::GET;
         let work = async move {
-            let body =
-                tokio::time::timeout(REQUEST_TIMEOUT, read_body(body)).await.map_err(|_| too_slow())??;
+            let body = tokio::time::timeout(limit, read_body(body)).await.map_err(|_| too_slow())??;
             let call = Call { method: head.method, headers: head.headers, query, body, upgrade };
-            match route {
+            let answer = match route {
                 Route::Objects(target) => api.objects(target, call).await,
                 other => documents(&other, &call, &registry, &api.openapi),
-            }
+            };
+            answer.map(|answer| place.leave(answer))
         };
         // A watch or a log is open for as long as it likes: only the time to its first byte is bounded here.
         let bounded = if reading {
-            tokio::time::timeout(REQUEST_TIMEOUT, work).await
+            tokio::time::timeout(limit, work).await
         } else {
             // A change goes on when its caller hangs up: what is allocated for an object and the object that is stored
             // must stay together, and hyper drops this future with the connection.
             let finished = tokio::spawn(work);
-            let outcome = tokio::time::timeout(REQUEST_TIMEOUT, finished).await;
+            let outcome = tokio::time::timeout(limit, finished).await;
             outcome.map(|joined| joined.unwrap_or_else(|error| Err(Status::internal(error))))
         };
         bounded.unwrap_or_else(|_| Err(too_slow()))
@@ -228,7 +230,7 @@ impl Api {
 }
 
 fn too_slow() -> Status {
-    Status::timeout("the request was not done within 60 s")
+    Status::timeout("Timeout: request did not complete within the allotted timeout")
 }
 
 /// What anybody may see.

@@ -3,11 +3,14 @@
 mod answer;
 mod body;
 mod identity;
+mod patience;
 mod query;
 mod server;
+mod slots;
 
 pub use answer::{Answer, BoxError, json, json_bytes, status_answer};
 pub use body::read_body;
 pub use identity::Identity;
 pub use query::{Query, decode};
 pub use server::{Listening, accept, server_tls};
+pub use slots::{Slot, Slots};

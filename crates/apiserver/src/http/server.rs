@@ -13,12 +13,14 @@ use hyper_util::server::conn::auto;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::Answer;
 use super::identity::Identity;
+use super::patience::Patient;
+use super::slots::Slots;
 use crate::config::{Config, ServeError};
 use crate::pki;
 
@@ -27,6 +29,16 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a request's headers, silence between two requests included: more than the 90 s for which Go's and
 /// hyper's clients keep idle connections, so that none is closed under a request that is just being sent.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest time in which nothing of what is to be sent is taken. Long: people pause logs in a pager.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Most TLS handshakes at once; others wait within their [`HELLO_TIMEOUT`].
+const HANDSHAKES: usize = 64;
+/// Most bytes of a request's line and headers; more is answered with 431.
+const MAX_HEADERS: usize = 64 << 10;
+/// Most bytes that wait to be sent on one HTTP/2 stream.
+const SEND_BUFFER: usize = 128 << 10;
+/// Most requests at once on one HTTP/2 connection, as Go's servers have it.
+const STREAMS: u32 = 250;
 /// How long running requests may take to end when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence on an HTTP/2 connection after which it is asked whether it is there.
@@ -40,6 +52,16 @@ pub struct Listening {
     pub tls: Arc<rustls::ServerConfig>,
     /// Turns to true when the server stops.
     pub stop: watch::Receiver<bool>,
+    /// Bounds its connections, those of other listeners included.
+    pub connections: Slots,
+}
+
+/// What a connection needs.
+struct Context<H> {
+    acceptor: TlsAcceptor,
+    handshakes: Arc<Semaphore>,
+    handler: H,
+    stop: watch::Receiver<bool>,
 }
 
 /// TLS as the server speaks it: a client certificate is welcome, and must be signed by the authority when it is shown.
@@ -68,6 +90,8 @@ where
     F: Future<Output = Answer> + Send + 'static,
 {
     let acceptor = TlsAcceptor::from(Arc::clone(&listening.tls));
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let mut full = false;
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -78,9 +102,22 @@ where
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (acceptor, handler, stop) = (acceptor.clone(), handler.clone(), listening.stop.clone());
+                let slot = listening.connections.take(&peer.ip().to_string());
+                if slot.is_none() != full {
+                    full = !full;
+                    tracing::warn!(%peer, full, "connections are at their limit, or no longer");
+                }
+                // Closed at once: nothing can be said before TLS, and waiting would hold up all others.
+                let Some(slot) = slot else { continue };
+                let context = Context {
+                    acceptor: acceptor.clone(),
+                    handshakes: Arc::clone(&handshakes),
+                    handler: handler.clone(),
+                    stop: listening.stop.clone(),
+                };
                 connections.spawn(async move {
-                    if let Err(error) = connection(stream, acceptor, handler, stop).await {
+                    let _held_until_it_ends = slot;
+                    if let Err(error) = connection(stream, context).await {
                         tracing::debug!(%peer, %error, "connection ended");
                     }
                 });
@@ -99,18 +136,18 @@ where
     }
 }
 
-async fn connection<H, F>(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
-    handler: H,
-    mut stop: watch::Receiver<bool>,
-) -> Result<(), super::BoxError>
+async fn connection<H, F>(stream: TcpStream, context: Context<H>) -> Result<(), super::BoxError>
 where
     H: Fn(Option<Identity>, Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     stream.set_nodelay(true)?;
-    let stream = tokio::time::timeout(HELLO_TIMEOUT, acceptor.accept(stream)).await??;
+    let Context { acceptor, handshakes, handler, mut stop } = context;
+    let handshake = async {
+        let _one_of_few = handshakes.acquire().await?;
+        Ok::<_, super::BoxError>(acceptor.accept(Patient::new(stream, PATIENCE)).await?)
+    };
+    let stream = tokio::time::timeout(HELLO_TIMEOUT, handshake).await??;
     let certificates = stream.get_ref().1.peer_certificates();
     let identity = certificates.and_then(<[_]>::first).and_then(Identity::from_certificate);
     let service = service_fn(move |request| {
@@ -118,13 +155,15 @@ where
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(HELLO_TIMEOUT)
-        .max_concurrent_streams(1000);
+        .max_header_list_size(MAX_HEADERS as u32)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_concurrent_streams(STREAMS);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {

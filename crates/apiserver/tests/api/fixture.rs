@@ -8,7 +8,7 @@ use std::time::Duration;
 use portolan_apiserver::kinds::AllocationConfig;
 use portolan_apiserver::pki::{Kubeconfig, Pki, ServerName};
 use portolan_apiserver::store::StoreConfig;
-use portolan_apiserver::{Config, serve};
+use portolan_apiserver::{Config, Limits, serve};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -31,6 +31,7 @@ pub fn config(folder: &Path, pki: &Pki, address: SocketAddr) -> Config {
         credentials: pki.api_server(&[ServerName::Address(address.ip())]).unwrap(),
         authority: pki.authority().to_owned(),
         node_client: pki.client("apiserver-node-client", "kube-apiserver", "system:masters").unwrap(),
+        limits: Limits::default(),
         allocation: AllocationConfig {
             service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
             reserved: Vec::new(),

@@ -97,6 +97,7 @@ impl Cluster {
             credentials: self.pki.api_server(&[ServerName::Address(self.address.ip())]).unwrap(),
             authority: self.pki.authority().to_owned(),
             node_client: self.pki.client("node-client", "kube-apiserver", "system:masters").unwrap(),
+            limits: apiserver::Limits::default(),
             allocation: AllocationConfig {
                 service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
                 reserved: Vec::new(),

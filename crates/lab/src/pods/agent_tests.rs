@@ -43,6 +43,7 @@ impl Server {
             credentials: pki.api_server(&[localhost]).unwrap(),
             authority: pki.authority().to_owned(),
             node_client: admin.clone(),
+            limits: apiserver::Limits::default(),
             allocation: AllocationConfig {
                 service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
                 reserved: Vec::new(),
