@@ -2,7 +2,7 @@
 
 use crate::kinds::{AllocationConfig, AllocationConfigError};
 use crate::pki::{Credentials, PkiError};
-use crate::store::{OpenError, StoreConfig, WriteError};
+use crate::store::{ListError, OpenError, StoreConfig, WriteError};
 
 /// How the API server runs. Everything is read once, at the start.
 #[derive(Debug, Clone)]
@@ -50,6 +50,17 @@ pub enum ServeError {
     /// The first objects cannot be written.
     #[error("the first objects cannot be written")]
     FirstObjects(#[from] WriteError),
+    /// One of the first objects is refused or cannot be read.
+    #[error("{name} cannot be made or read: {detail}")]
+    FirstObject {
+        /// Kind and name.
+        name: String,
+        /// Why.
+        detail: String,
+    },
+    /// The stored roles and bindings cannot be read.
+    #[error("the stored roles and bindings cannot be read")]
+    Roles(#[from] ListError),
     /// A stored object cannot be read.
     #[error("the stored services cannot be read: {0}")]
     Services(String),

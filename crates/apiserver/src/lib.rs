@@ -4,14 +4,14 @@
 //! portolan knows.
 //!
 //! ```text
-//! http (sockets, TLS, who calls) ─► api (paths, verbs, forms) ─► kinds (defaults, rules, tables)
-//!                                            │             └───► fields (who owns what, server-side apply)
-//!                                            ▼
-//!                                   store (objects, revisions, events)
+//! http (sockets, TLS) ─► access (who calls, may they) ─► api (paths, verbs, forms) ─► kinds (defaults, rules, tables)
+//!                               ▲                              │              └───► fields (who owns what)
+//!                               └── roles, bindings ─── store (objects, revisions, events)
 //! ```
 //!
 //! [`serve`] runs it all; [`pki`] makes the certificates that it and its clients need.
 
+mod access;
 mod api;
 mod config;
 mod fields;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::access::keep_aggregated;
 use crate::api::Api;
 use crate::config::{Config, ServeError};
 use crate::http::{Listening, Slots, accept, server_tls};
@@ -43,10 +44,11 @@ pub async fn serve(
     for listener in sockets {
         let (api, tls, stop) = (Arc::clone(&api), Arc::clone(&tls), stop.clone());
         let connections = connections.clone();
-        let handler = move |identity, request| Arc::clone(&api).handle(identity, request);
+        let handler = move |user, request| Arc::clone(&api).handle(user, request);
         running.spawn(accept(Listening { listener, tls, stop, connections }, handler));
     }
     tracing::info!(listeners = running.len(), "API server ready");
+    running.spawn(keep_aggregated(api.store(), stop));
     shutdown.await;
     stopper.send_replace(true);
     while running.join_next().await.is_some() {}

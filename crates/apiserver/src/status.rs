@@ -167,9 +167,11 @@ impl Status {
         Self::plain(401, "Unauthorized", "Unauthorized")
     }
 
-    /// 403: understood, and refused (`pods "web" is forbidden: DETAIL`).
+    /// 403: understood, and refused (`pods "web" is forbidden: DETAIL`); without a resource it is about a path.
     pub fn forbidden(group: &str, resource: &str, name: &str, detail: &str) -> Self {
-        let message = if name.is_empty() {
+        let message = if resource.is_empty() {
+            format!("forbidden: {detail}")
+        } else if name.is_empty() {
             format!("{} is forbidden: {detail}", qualified(resource, group))
         } else {
             format!("{} {name:?} is forbidden: {detail}", qualified(resource, group))

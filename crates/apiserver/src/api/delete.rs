@@ -98,6 +98,7 @@ impl Api {
             return Err(Status::forbidden(&kind.group, &kind.plural, &target.name, detail));
         }
         self.modify(target, options.dry_run, |old, record| {
+            self.admit(target, "delete", &Value::Null, old)?;
             check_preconditions(kind, &target.name, old, record, options)?;
             Ok(match step(kind, old, options, Timestamp::now()) {
                 Step::Keep => Change::Keep,

@@ -1,11 +1,13 @@
 //! The Kubernetes API: from a path and a verb to the store and back.
 
+mod admission;
 mod apply;
 mod body;
 mod bounds;
 mod delete;
 mod discovery;
 mod eviction;
+mod first;
 mod logs;
 mod meta;
 mod modify;
@@ -30,25 +32,24 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch as signal;
 
+use crate::access::{Access, Attributes, User};
 use crate::config::{Config, ServeError};
-use crate::http::{Answer, Identity, Query, read_body, status_answer};
-use crate::kinds::{Allocation, Context, Kind, Node, Registry};
+use crate::http::{Answer, Query, read_body, status_answer};
+use crate::kinds::{Allocation, Context, Kind, Registry};
 use crate::status::Status;
-use crate::store::{Key, ListQuery, Operation, Start, Store, WriteError};
+use crate::store::{Key, ListQuery, Start, Store, WriteError};
 use bounds::{Bounds, Class};
 use logs::NodeAgents;
 use openapi::Documents;
 use target::{Part, Route, Target};
 
-/// Namespaces that every cluster has.
-const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
-
 /// Everything that requests need.
 pub(crate) struct Api {
     store: Arc<Store>,
+    access: Access,
     allocation: Allocation,
     bounds: Bounds,
     agents: NodeAgents,
@@ -94,8 +95,11 @@ impl Api {
         let agents = NodeAgents::new(config)?;
         let registry = signal::Sender::new(Arc::clone(Registry::built_in()));
         let upstream = proxy::Upstream::new()?;
+        let store = Arc::new(store);
+        let access = Access::new(&store)?;
         let api = Self {
-            store: Arc::new(store),
+            store,
+            access,
             allocation,
             bounds: Bounds::new(&config.limits),
             agents,
@@ -104,20 +108,18 @@ impl Api {
             registry,
             stop,
         };
-        for name in FIRST_NAMESPACES {
-            api.make_namespace(name).await?;
-        }
+        api.make_first_objects().await?;
         Ok(api)
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer.
     pub(crate) async fn handle(
         self: Arc<Self>,
-        identity: Option<Identity>,
+        certificate: Option<Arc<User>>,
         request: Request<Incoming>,
     ) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let answer = self.answer(identity, request).await.unwrap_or_else(|status| {
+        let answer = self.answer(certificate, request).await.unwrap_or_else(|status| {
             if status.code >= 500 {
                 tracing::warn!(%method, path, %status, "request failed");
             }
@@ -129,27 +131,20 @@ impl Api {
 
     async fn answer(
         self: &Arc<Self>,
-        identity: Option<Identity>,
+        certificate: Option<Arc<User>>,
         mut request: Request<Incoming>,
     ) -> Result<Answer, Status> {
         let upgrade = hyper::upgrade::on(&mut request);
         let (head, body) = request.into_parts();
-        let registry = self.registry();
-        let route = Route::parse(head.uri.path(), &registry);
-        if let Some(answer) = public(route.as_ref(), &head.method)? {
-            return Ok(answer);
-        }
-        // Strangers do not learn which paths exist.
-        let identity = identity.ok_or_else(Status::unauthorized)?;
-        if head.headers.contains_key("impersonate-user") {
-            // Answering as the caller would show what the other may not see.
-            return Err(Status::bad_request("acting as another user (--as) is not supported by this server"));
-        }
-        let route = route.ok_or_else(Status::unknown_path)?;
-        tracing::debug!(user = identity.user, groups = ?identity.groups, method = %head.method, uri = %head.uri);
         let query = Query::parse(head.uri.query().unwrap_or_default());
+        let caller = self.access.user(certificate, &head.headers)?;
+        tracing::debug!(user = caller.name, groups = ?caller.groups, method = %head.method, uri = %head.uri);
+        // Who may not go there does not learn which paths exist.
+        self.access.require(&caller, &Attributes::of(&head.method, head.uri.path(), &query))?;
+        let registry = self.registry();
+        let route = Route::parse(head.uri.path(), &registry).ok_or_else(Status::unknown_path)?;
         let limit = bounds::time_limit(&query)?;
-        let place = self.bounds.enter(Class::of(&head.method, &route, &query), &identity.user)?;
+        let place = self.bounds.enter(Class::of(&head.method, &route, &query), &caller.name)?;
         if let Route::Objects(target @ Target { part: Part::Proxy, .. }) = &route {
             return self.proxy(target, head, body, upgrade).await;
         }
@@ -159,7 +154,7 @@ impl Api {
             let body = tokio::time::timeout(limit, read_body(body)).await.map_err(|_| too_slow())??;
             let call = Call { method: head.method, headers: head.headers, query, body, upgrade };
             let answer = match route {
-                Route::Objects(target) => api.objects(target, call).await,
+                Route::Objects(target) => api.objects(Target { caller, ..target }, call).await,
                 other => documents(&other, &call, &registry, &api.openapi),
             };
             answer.map(|answer| place.leave(answer))
@@ -212,35 +207,14 @@ impl Api {
         Context { now: Timestamp::now(), allocation: &self.allocation, dry_run }
     }
 
-    async fn make_namespace(&self, name: &str) -> Result<(), ServeError> {
-        let registry = self.registry();
-        let Some(kind) = registry.kind("", "Namespace") else { return Ok(()) };
-        let key = Key::new(&target::resource_of(kind), "", name);
-        let mut object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        meta::on_create(&mut object, kind, "", Timestamp::now());
-        kind.prepare_create(&mut object).map_err(|status| ServeError::Services(status.message))?;
-        let writer = writer::Writer::server(kind.api_version(), Timestamp::now());
-        writer.own_created(Node::root(kind), &mut object, writer::Ownership::Difference);
-        match self.store.write(Operation::Create { key, object }).await {
-            Ok(_) | Err(WriteError::Exists) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
+    /// The store, for what works beside the requests.
+    pub(crate) fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
     }
 }
 
 fn too_slow() -> Status {
     Status::timeout("Timeout: request did not complete within the allotted timeout")
-}
-
-/// What anybody may see.
-fn public(route: Option<&Route>, method: &Method) -> Result<Option<Answer>, Status> {
-    match route {
-        Some(Route::Health | Route::Version) if method != Method::GET => Err(Status::method_not_allowed()),
-        Some(Route::Health) => Ok(Some(discovery::health())),
-        Some(Route::Version) => Ok(Some(discovery::version())),
-        _ => Ok(None),
-    }
 }
 
 fn documents(route: &Route, call: &Call, registry: &Registry, openapi: &Documents) -> Result<Answer, Status> {
@@ -258,7 +232,9 @@ fn documents(route: &Route, call: &Call, registry: &Registry, openapi: &Document
             openapi.answer(registry, (group, version), &call.headers, &call.query)
         }
         Route::OpenApiV2 => openapi::version_2(&call.headers),
-        Route::Health | Route::Version | Route::Objects(_) => Err(Status::unknown_path()),
+        Route::Health => Ok(discovery::health()),
+        Route::Version => Ok(discovery::version()),
+        Route::Objects(_) => Err(Status::unknown_path()),
     }
 }
 

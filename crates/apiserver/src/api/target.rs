@@ -1,5 +1,8 @@
 //! Paths: what a request is about.
 
+use std::sync::Arc;
+
+use crate::access::User;
 use crate::http::Query;
 use crate::kinds::{Kind, Registry, Served};
 use crate::store::Key;
@@ -40,6 +43,8 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// Part of the object that the request is about.
     pub(crate) part: Part,
+    /// Who asks; nobody, who may do nothing, until it is known.
+    pub(crate) caller: Arc<User>,
 }
 
 /// A subresource.
@@ -145,6 +150,7 @@ fn objects(registry: &Registry, group: &str, version: &str, rest: &[&str]) -> Op
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         part,
+        caller: Arc::default(),
     };
     match rest {
         // A namespace's own subresources look like collections in it.
@@ -186,6 +192,13 @@ fn part_of(served: &Served, segment: &str) -> Option<Part> {
         ("proxy", Part::Proxy, kind.is("", "Pod") || kind.is("", "Service")),
     ];
     parts.into_iter().find(|(name, _, has)| *name == segment && *has).map(|(_, part, _)| part)
+}
+
+impl Part {
+    /// The subresource, for rules of who may do what; empty for the object itself, or where no rule asks.
+    pub(crate) fn name(self) -> &'static str {
+        if self == Self::Status { "status" } else { "" }
+    }
 }
 
 impl Target {

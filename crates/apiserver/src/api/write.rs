@@ -74,6 +74,7 @@ impl Api {
         if kind.namespaced {
             self.check_namespace(target)?;
         }
+        self.admit(target, "create", &object, &Value::Null)?;
         write.writer.own_created(write.root(), &mut object, ownership);
         let reservation = kind.allocate(&mut object, None, &self.context(write.dry_run))?;
         let key = target.key();
@@ -147,6 +148,7 @@ impl Api {
         let sent = meta::take_managed_fields(&mut new);
         meta::on_update(&mut new, old);
         prepare_part(target, &mut new, old)?;
+        self.admit(target, "update", &new, old)?;
         let managed = write.writer.own_updated(write.root(), (old, &new), sent, ownership);
         let context = self.context(write.dry_run);
         let reservation = match target.part {

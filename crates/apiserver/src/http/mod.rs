@@ -1,8 +1,7 @@
-//! The HTTP front: sockets, TLS, who is calling, and how requests and answers look on the wire.
+//! The HTTP front: sockets, TLS, and how requests and answers look on the wire.
 
 mod answer;
 mod body;
-mod identity;
 mod patience;
 mod query;
 mod server;
@@ -10,7 +9,6 @@ mod slots;
 
 pub use answer::{Answer, BoxError, json, json_bytes, status_answer};
 pub use body::read_body;
-pub use identity::Identity;
 pub use query::{Query, decode};
 pub use server::{Listening, accept, server_tls};
 pub use slots::{Slot, Slots};

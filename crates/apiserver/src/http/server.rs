@@ -18,9 +18,9 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::Answer;
-use super::identity::Identity;
 use super::patience::Patient;
 use super::slots::Slots;
+use crate::access::User;
 use crate::config::{Config, ServeError};
 use crate::pki;
 
@@ -86,7 +86,7 @@ pub fn server_tls(config: &Config) -> Result<rustls::ServerConfig, ServeError> {
 /// Accepts connections until the server stops, then lets those that are open end.
 pub async fn accept<H, F>(mut listening: Listening, handler: H)
 where
-    H: Fn(Option<Identity>, Request<Incoming>) -> F + Clone + Send + 'static,
+    H: Fn(Option<Arc<User>>, Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     let acceptor = TlsAcceptor::from(Arc::clone(&listening.tls));
@@ -138,7 +138,7 @@ where
 
 async fn connection<H, F>(stream: TcpStream, context: Context<H>) -> Result<(), super::BoxError>
 where
-    H: Fn(Option<Identity>, Request<Incoming>) -> F + Clone + Send + 'static,
+    H: Fn(Option<Arc<User>>, Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     stream.set_nodelay(true)?;
@@ -149,9 +149,9 @@ where
     };
     let stream = tokio::time::timeout(HELLO_TIMEOUT, handshake).await??;
     let certificates = stream.get_ref().1.peer_certificates();
-    let identity = certificates.and_then(<[_]>::first).and_then(Identity::from_certificate);
+    let user = certificates.and_then(<[_]>::first).and_then(User::from_certificate).map(Arc::new);
     let service = service_fn(move |request| {
-        let answer = handler(identity.clone(), request);
+        let answer = handler(user.clone(), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::store::Labels;
 
 /// All requirements must hold.
@@ -60,6 +62,28 @@ impl LabelSelector {
                 other => return Err(format!("found '{other}', expected: ',' or 'end of string'")),
             }
         }
+    }
+
+    /// Reads a meta/v1 LabelSelector; an empty one selects everything. What validation would refuse selects nothing more.
+    pub fn of_object(selector: &Value) -> Self {
+        let mut requirements = Vec::new();
+        for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default().to_owned();
+            requirements.push(Requirement { key: key.clone(), test: Test::In(BTreeSet::from([value])) });
+        }
+        for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+            let text = |field| expression.get(field).and_then(Value::as_str).unwrap_or_default();
+            let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
+            let values = values.filter_map(Value::as_str).map(str::to_owned).collect();
+            let test = match text("operator") {
+                "NotIn" => Test::NotIn(values),
+                "Exists" => Test::Exists,
+                "DoesNotExist" => Test::Missing,
+                _ => Test::In(values),
+            };
+            requirements.push(Requirement { key: text("key").to_owned(), test });
+        }
+        Self(requirements)
     }
 
     /// Everything is selected.

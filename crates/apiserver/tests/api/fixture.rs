@@ -69,6 +69,18 @@ impl Server {
         server
     }
 
+    /// Writes a kubeconfig for a user with a certificate; the option that makes kubectl use it.
+    pub fn kubeconfig_of(&self, user: &str, group: &str) -> String {
+        let credentials = self.pki.client(user, user, group).unwrap();
+        let path = self.folder.path().join(format!("{user}.kubeconfig"));
+        let server = format!("https://{}", self.address);
+        let authority = self.pki.authority();
+        Kubeconfig { cluster: "test", user, server: &server, authority, credentials: &credentials }
+            .write(&path)
+            .unwrap();
+        format!("--kubeconfig={}", path.display())
+    }
+
     fn run(&mut self, listener: TcpListener) {
         let config = config(self.folder.path(), &self.pki, self.address);
         let (stop, stopped) = oneshot::channel();
@@ -144,5 +156,17 @@ impl Server {
         let output = self.kubectl_with(line, input).await;
         assert!(!output.status.success(), "kubectl {line} succeeded");
         String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Repeats a command that must succeed until its output is as wanted.
+    pub async fn eventually(&self, line: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let text = self.kubectl(line).await;
+            if wanted(&text) {
+                return text;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "kubectl {line} still says: {text}");
+        }
     }
 }

@@ -224,7 +224,6 @@ async fn what_is_missing_is_named() {
     let server = Server::start().await;
     server.kubectl("run web --image=nginx").await;
     for (command, answer) in [
-        ("get pods --as=somebody", "acting as another user (--as) is not supported by this server"),
         ("get cronjobs", "the server doesn't have a resource type \"cronjobs\""),
         ("top pods", "Metrics API not available"),
         ("create job once --image=busybox", "the server could not find the requested resource"),

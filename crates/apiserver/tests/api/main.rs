@@ -1,6 +1,7 @@
 //! The API server as its clients see it: kubectl and the kube crate, over real connections.
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
+mod access;
 mod apply;
 mod client;
 mod crash;

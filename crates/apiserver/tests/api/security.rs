@@ -64,8 +64,10 @@ async fn strangers_see_health_and_version_only() {
     for path in ["/healthz", "/livez", "/readyz", "/version"] {
         assert_eq!(code(&exchange(&server, None, &get(path)).await.unwrap()), 200, "{path}");
     }
-    for path in ["/api", "/api/v1/pods", "/apis", "/nothing", "/openapi/v3"] {
-        assert_eq!(code(&exchange(&server, None, &get(path)).await.unwrap()), 401, "{path}");
+    for path in ["/api", "/api/v1/pods", "/apis", "/nothing", "/openapi/v3", "/readyz/store"] {
+        let answer = exchange(&server, None, &get(path)).await.unwrap();
+        assert_eq!(code(&answer), 403, "{path}");
+        assert!(answer.contains(r#"User \"system:anonymous\" cannot"#), "{answer}");
     }
     let folder = tempfile::tempdir().unwrap();
     let other = Pki::open(folder.path()).unwrap().client("admin", "admin", "system:masters").unwrap();

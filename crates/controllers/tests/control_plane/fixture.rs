@@ -67,7 +67,7 @@ impl Cluster {
             Self { address, pki, folder, server: None, controllers: None, kubelets: Vec::new() };
         for (file, user, group) in [
             ("admin", "kubernetes-admin", "system:masters"),
-            ("controllers", "system:portolan-controllers", "system:masters"),
+            ("controllers", "system:portolan-controllers", "system:controllers"),
         ] {
             let credentials = cluster.pki.client(file, user, group).unwrap();
             let kubeconfig = Kubeconfig {

@@ -10,7 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig as KubeconfigFile};
 
 use super::paths::LabPaths;
 use super::spec::{API_PORT, LabSpec};
-use crate::pods::ServerFiles;
+use crate::pods::{API_SERVER, ServerFiles};
 
 /// Makes what is missing of a lab's certificates and kubeconfig files.
 ///
@@ -32,7 +32,7 @@ pub fn ensure(spec: &LabSpec, paths: &LabPaths) -> Result<()> {
     };
     let admin = pki.client("admin", "kubernetes-admin", "system:masters")?;
     write(&paths.kubeconfig(), &format!("https://127.0.0.1:{}", spec.api_port), "admin", &admin)?;
-    let controllers = pki.client("controllers", "system:portolan-controllers", "system:masters")?;
+    let controllers = pki.client("controllers", "system:portolan-controllers", "system:controllers")?;
     write(&paths.control_plane().kubeconfig(), &inside, "controllers", &controllers)?;
     for node in &spec.nodes {
         pki.node_server(&node.name, &[IpAddr::V4(node.address)])?;
@@ -63,7 +63,7 @@ pub fn api_server(spec: &LabSpec, pki: &Pki) -> Result<Credentials> {
 /// # Errors
 /// When files cannot be read or written.
 pub fn node_client(pki: &Pki) -> Result<Credentials> {
-    Ok(pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", "system:masters")?)
+    Ok(pki.client("apiserver-kubelet-client", API_SERVER, "system:kubelet-clients")?)
 }
 
 /// Where the serving certificate of a node's agent is.

@@ -44,6 +44,7 @@ mod worker;
 
 pub use config::{Config, ServerFiles};
 pub use find::find_sandbox;
+pub use tls::API_SERVER;
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -42,13 +42,16 @@ pub fn server(files: &ServerFiles) -> anyhow::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Whether a client's certificate, which TLS has verified, names the group of those who may do everything: nodes and
-/// their like have certificates of the same authority, and no business in containers.
+/// The API server as a client of agents: the common name of its certificate.
+pub const API_SERVER: &str = "kube-apiserver-kubelet-client";
+
+/// Whether a client's certificate, which TLS has verified, is the API server's. Everybody else of the same authority goes
+/// through the API, where it is decided who may see logs and enter containers.
 #[must_use]
-pub fn is_of_masters(certificate: &CertificateDer<'_>) -> bool {
+pub fn is_api_server(certificate: &CertificateDer<'_>) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
-    let mut groups = certificate.subject().iter_organization();
-    groups.any(|group| group.as_str().is_ok_and(|group| group == "system:masters"))
+    let mut names = certificate.subject().iter_common_name();
+    names.next().is_some_and(|name| name.as_str().is_ok_and(|name| name == API_SERVER))
 }
 
 /// A client that takes any certificate: a probe asks whether a pod answers, not who it is (as in the kubelet).

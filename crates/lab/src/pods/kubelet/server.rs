@@ -62,11 +62,11 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, server: Server) {
         Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
         Err(_) => return debug!("TLS handshake took too long"),
     };
-    let may_enter =
-        stream.get_ref().1.peer_certificates().and_then(<[_]>::first).is_some_and(tls::is_of_masters);
+    let is_api_server =
+        stream.get_ref().1.peer_certificates().and_then(<[_]>::first).is_some_and(tls::is_api_server);
     let service = hyper::service::service_fn(move |request| {
         let server = server.clone();
-        async move { Ok::<_, Infallible>(answer(&server, may_enter, request)) }
+        async move { Ok::<_, Infallible>(answer(&server, is_api_server, request)) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HANDSHAKE);
@@ -75,11 +75,14 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, server: Server) {
     }
 }
 
-fn answer(server: &Server, may_enter: bool, request: Request<Incoming>) -> Response<Body> {
+fn answer(server: &Server, is_api_server: bool, request: Request<Incoming>) -> Response<Body> {
+    if !is_api_server && request.uri().path() != "/healthz" {
+        return text(StatusCode::FORBIDDEN, "this is for the API server only: ask there");
+    }
     let path = request.uri().path().to_owned();
     let path: Vec<_> = path.trim_matches('/').split('/').collect();
     if let ["exec" | "attach" | "portForward", ..] = path.as_slice() {
-        return session(server, may_enter, &path, request);
+        return session(server, &path, request);
     }
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed");
@@ -107,10 +110,7 @@ fn answer(server: &Server, may_enter: bool, request: Request<Incoming>) -> Respo
     }
 }
 
-fn session(server: &Server, may_enter: bool, path: &[&str], request: Request<Incoming>) -> Response<Body> {
-    if !may_enter {
-        return text(StatusCode::FORBIDDEN, "sessions with containers are for the API server only");
-    }
+fn session(server: &Server, path: &[&str], request: Request<Incoming>) -> Response<Body> {
     let Server { catalog, records, runtime } = server.clone();
     match (Sessions { catalog, records, runtime }).begin(path, request) {
         Ok(answer) => answer.map(|()| Empty::new().map_err(|never| match never {}).boxed_unsync()),

@@ -1,0 +1,95 @@
+//! Who calls, and what they may do.
+//!
+//! In: a request's credentials and its path. Out: a [`User`], and the decision whether that user may do it.
+//!
+//! ```text
+//! certificate, bearer token ─► User ─► impersonation ─► Attributes (verb, resource, namespace, …)
+//!                                                             │
+//! store: roles, bindings ─► Index (compiled, kept current) ─► Decision
+//! ```
+//!
+//! [`attributes`], [`rule`] and [`index`] are pure. Nothing here is proportional to the number of objects of the cluster:
+//! a request looks at the bindings of its own user and groups.
+
+mod aggregation;
+mod attributes;
+pub(crate) mod bootstrap;
+mod escalation;
+mod impersonation;
+mod index;
+mod node;
+mod rbac;
+mod rule;
+mod user;
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+pub(crate) use aggregation::{aggregate, keep_aggregated};
+pub(crate) use attributes::Attributes;
+pub(crate) use escalation::Grant;
+pub(crate) use index::Decision;
+pub(crate) use node::{NodeChange, restrict};
+pub(crate) use rbac::Rbac;
+pub(crate) use user::User;
+
+use crate::status::Status;
+use crate::store::{ListError, Store};
+
+/// Authentication and authorization of one server.
+pub(crate) struct Access {
+    rbac: Rbac,
+}
+
+impl Access {
+    /// Reads the roles and bindings that are stored.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) fn new(store: &Arc<Store>) -> Result<Self, ListError> {
+        Ok(Self { rbac: Rbac::new(Arc::clone(store))? })
+    }
+
+    /// The user that a request acts for: the caller, or whom the caller impersonates.
+    ///
+    /// # Errors
+    /// 403 when the caller may not act as the user that it names.
+    pub(crate) fn user(
+        &self,
+        certificate: Option<Arc<User>>,
+        headers: &HeaderMap,
+    ) -> Result<Arc<User>, Status> {
+        let caller = certificate.unwrap_or_else(|| Arc::new(User::anonymous()));
+        match impersonation::wanted(headers)? {
+            None => Ok(caller),
+            Some(wanted) => {
+                for attributes in wanted.needs() {
+                    self.require(&caller, &attributes)?;
+                }
+                Ok(Arc::new(wanted.into_user()))
+            }
+        }
+    }
+
+    /// Whether the user may do it.
+    pub(crate) fn decide(&self, user: &User, attributes: &Attributes) -> Decision {
+        self.rbac.decide(user, attributes)
+    }
+
+    /// As [`Self::decide`].
+    ///
+    /// # Errors
+    /// 403, in Kubernetes' words.
+    pub(crate) fn require(&self, user: &User, attributes: &Attributes) -> Result<(), Status> {
+        match self.decide(user, attributes) {
+            Decision { allowed: true, .. } => Ok(()),
+            Decision { reason, .. } => Err(attributes.forbidden(user, &reason)),
+        }
+    }
+
+    /// The roles and bindings.
+    pub(crate) fn rbac(&self) -> &Rbac {
+        &self.rbac
+    }
+}
