@@ -43,6 +43,7 @@ mod selector;
 mod service_accounts;
 mod store;
 mod taint_eviction;
+mod ties;
 
 pub use config::{Config, ConfigError, NodeTimes};
 pub use error::Error;

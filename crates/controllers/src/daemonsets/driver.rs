@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -6,13 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::plan::{live_hashes, new_pod, plan, status};
+use super::back_off::{BackOff, Place};
+use super::plan::{live_hashes, new_pod, node_of, plan, status};
 use super::revision::{Step, step, surplus};
 use crate::context::{BY_CONTROLLER, Context, Deletion};
 use crate::error::Error;
-use crate::objects::{ObjectKey, controller_of, is_deleting, uid};
+use crate::objects::{ObjectKey, controller_of, is_deleting, pod_phase, uid};
 use crate::queue::{Again, Queue};
 use crate::recorder::Severity;
+use crate::ties::{Tie, settle, tie};
 
 const COMPONENT: &str = "daemonset-controller";
 /// DaemonSets looked at side by side.
@@ -31,11 +33,22 @@ pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
         }
     });
     let wake = queue.clone();
+    let weak = Arc::downgrade(&context);
     context.stores.pods.on_change(move |change| {
         for pod in change.sides() {
-            if let Some(owner) = controller_of(&pod.metadata).filter(|owner| owner.kind == "DaemonSet") {
-                let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-                wake.add(ObjectKey::new(namespace, &owner.name));
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            match controller_of(&pod.metadata) {
+                Some(owner) if owner.kind == "DaemonSet" => wake.add(ObjectKey::new(namespace, &owner.name)),
+                Some(_) => {}
+                None => {
+                    let Some(context) = weak.upgrade() else { continue };
+                    let sets = context.stores.daemon_sets.in_namespace(namespace);
+                    let adopters = sets.iter().filter(|set| {
+                        let spec = set.spec.as_ref();
+                        spec.is_some_and(|spec| tie(&set.metadata, &spec.selector, pod) == Tie::Adopt)
+                    });
+                    adopters.for_each(|set| wake.add(ObjectKey::of(&set.metadata)));
+                }
             }
         }
     });
@@ -53,17 +66,31 @@ pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
             sets.iter().for_each(|set| wake.add(ObjectKey::of(&set.metadata)));
         }
     });
-    async move { queue.run("daemon sets", WORKERS, |key| reconcile(&context, key)).await }
+    let failures = Failures::default();
+    async move { queue.run("daemon sets", WORKERS, |key| reconcile(&context, &failures, key)).await }
 }
 
-async fn reconcile(context: &Context, key: ObjectKey) -> Result<Again, Error> {
+/// Which pods have failed where; a restart forgets it.
+type Failures = Mutex<BackOff>;
+
+async fn reconcile(context: &Context, failures: &Failures, key: ObjectKey) -> Result<Again, Error> {
     let Some(set) = context.stores.daemon_sets.find(&key).filter(|set| !is_deleting(&set.metadata)) else {
         return Ok(Again::OnEvent);
     };
+    if let Some(spec) = &set.spec {
+        settle::<DaemonSet>(context, &set.metadata, &spec.selector).await?;
+    }
     keep_history(context, &set).await?;
-    let nodes = context.stores.nodes.all();
-    let planned = plan(&set, &nodes, &pods_of(context, &set), Timestamp::now());
+    let (nodes, now) = (context.stores.nodes.all(), Timestamp::now());
+    let planned = {
+        let known = failures.lock().unwrap_or_else(PoisonError::into_inner);
+        plan(&set, &nodes, &pods_of(context, &set), |node| known.left(&place(&set, node), now), now)
+    };
     let mut failure = None;
+    for pod in &planned.ended {
+        tell_end(context, failures, &set, pod, now);
+        failure = failure.or(delete(context, &set, pod).await.err());
+    }
     for chunk in planned.delete.chunks(LARGEST_BATCH) {
         let deleted = join_all(chunk.iter().map(|pod| delete(context, &set, pod))).await;
         failure = failure.or(deleted.into_iter().find_map(Result::err));
@@ -81,6 +108,24 @@ async fn reconcile(context: &Context, key: ObjectKey) -> Result<Again, Error> {
             .min()
             .map_or(Again::OnEvent, |left| Again::After(Duration::try_from(left).unwrap_or_default()))),
     }
+}
+
+fn place(set: &DaemonSet, node: &str) -> Place {
+    (uid(&set.metadata).to_owned(), set.metadata.generation.unwrap_or(0), node.to_owned())
+}
+
+/// Tells that a pod has ended and will be deleted, and how long its successor has if it fails too.
+fn tell_end(context: &Context, failures: &Failures, set: &DaemonSet, pod: &Pod, now: Timestamp) {
+    let (key, node) = (ObjectKey::of(&pod.metadata), node_of(pod).unwrap_or_default());
+    let (severity, reason, message) = if pod_phase(pod) == "Failed" {
+        failures.lock().unwrap_or_else(PoisonError::into_inner).failed(place(set, node), now);
+        let message = format!("Found failed daemon pod {key} on node {node}, will try to kill it");
+        (Severity::Warning, "FailedDaemonPod", message)
+    } else {
+        let message = format!("Found succeeded daemon pod {key} on node {node}, will try to delete it");
+        (Severity::Normal, "SucceededDaemonPod", message)
+    };
+    context.recorder.record(COMPONENT, set, severity, reason, message);
 }
 
 fn pods_of(context: &Context, set: &DaemonSet) -> Vec<Arc<Pod>> {

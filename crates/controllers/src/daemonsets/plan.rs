@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::revision::{HASH_LABEL, current_hash};
 use crate::objects::{
     Availability, controller_reference, generated_name, is_deleting, pod_availability, pod_is_finished,
-    pod_is_ready, pod_node,
+    pod_is_ready, pod_node, pod_phase,
 };
 use crate::scheduler::{selects, untolerated};
 
@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) create: Vec<String>,
     /// Pods to delete.
     pub(crate) delete: Vec<Arc<Pod>>,
+    /// Pods to delete because they have ended, so that they make room for their successors.
+    pub(crate) ended: Vec<Arc<Pod>>,
     /// When time alone changes the answer.
     pub(crate) again: Option<SignedDuration>,
 }
@@ -61,7 +63,10 @@ fn spec_on(set: &DaemonSet, node: &str) -> PodSpec {
 
 fn tolerate(spec: &mut PodSpec) {
     let tolerations = spec.tolerations.get_or_insert_default();
-    for (key, effect) in TOLERATIONS {
+    // In the node's own network a pod needs no other.
+    let of_network = ("node.kubernetes.io/network-unavailable", "NoSchedule");
+    let of_network = (spec.host_network == Some(true)).then_some(of_network);
+    for (key, effect) in TOLERATIONS.into_iter().chain(of_network) {
         tolerations.push(Toleration {
             key: Some(key.to_owned()),
             operator: Some("Exists".to_owned()),
@@ -94,7 +99,7 @@ pub(crate) fn new_pod(set: &DaemonSet, node: &str) -> Pod {
 }
 
 /// The node that a pod of a set is for, bound to it or not.
-fn node_of(pod: &Pod) -> Option<&str> {
+pub(crate) fn node_of(pod: &Pod) -> Option<&str> {
     pod_node(pod).or_else(|| {
         let affinity = pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()?;
         let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
@@ -159,8 +164,15 @@ struct OnNode {
     leaving: bool,
 }
 
-/// Compares what is with what is wanted. `pods` are those that the set controls.
-pub(crate) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>], now: Timestamp) -> Plan {
+/// Compares what is with what is wanted. `pods` are those that the set controls; `held` says of a node how much longer a
+/// failed pod has to stay on it.
+pub(crate) fn plan(
+    set: &DaemonSet,
+    nodes: &[Arc<Node>],
+    pods: &[Arc<Pod>],
+    held: impl Fn(&str) -> Option<SignedDuration>,
+    now: Timestamp,
+) -> Plan {
     let mut plan = Plan::default();
     if is_deleting(&set.metadata) {
         return plan;
@@ -172,9 +184,12 @@ pub(crate) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>], now:
         if is_deleting(&pod.metadata) {
             place.leaving = true;
         } else if pod_is_finished(pod) {
-            // One that has failed makes room for its successor.
             place.leaving = true;
-            plan.delete.push(pod.clone());
+            let failed = pod_phase(pod) == "Failed";
+            match node_of(pod).filter(|_| failed).and_then(&held) {
+                Some(left) => plan.again = earlier(plan.again, left),
+                None => plan.ended.push(pod.clone()),
+            }
         } else if is_current(pod, &hash) {
             place.new.push(pod.clone());
         } else {
@@ -209,6 +224,10 @@ pub(crate) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>], now:
         roll(set, &wanted, rollout, now, &mut plan);
     }
     plan
+}
+
+fn earlier(known: Option<SignedDuration>, left: SignedDuration) -> Option<SignedDuration> {
+    Some(known.map_or(left, |known| known.min(left)))
 }
 
 /// Replaces pods of older templates, as far as the strategy lets it.
@@ -248,7 +267,7 @@ fn roll(set: &DaemonSet, wanted: &[(&str, OnNode)], rollout: Rollout, now: Times
     plan.delete.extend(replaceable.into_iter().take(room).flatten().cloned());
     let room = rollout.surge.saturating_sub(surging);
     plan.create.extend(surgeable.into_iter().take(room).map(str::to_owned));
-    plan.again = wait;
+    plan.again = wait.map_or(plan.again, |wait| earlier(plan.again, wait));
 }
 
 /// The status that the set should have, and how long until it may change by itself.

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::plan::{Failure, Tie, new_pod, owned, plan, same_status, status, tie};
-use crate::context::{BY_CONTROLLER, Context, Deletion, uncontrolled_in};
+use super::plan::{Failure, new_pod, owned, plan, same_status, status};
+use crate::context::{BY_CONTROLLER, Context, Deletion};
 use crate::error::Error;
-use crate::objects::{ObjectKey, controller_of, controller_reference, uid};
+use crate::objects::{ObjectKey, controller_of, uid};
 use crate::queue::{Again, Queue};
 use crate::recorder::Severity;
+use crate::ties::{Tie, settle, tie};
 
 const COMPONENT: &str = "replicaset-controller";
 /// ReplicaSets looked at side by side.
@@ -63,7 +64,9 @@ fn possible_adopters(context: &Context, pod: &Pod) -> impl Iterator<Item = Objec
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let sets = context.stores.replica_sets.in_namespace(namespace);
     sets.into_iter()
-        .filter(|set| tie(set, pod) == Tie::Adopt)
+        .filter(|set| {
+            set.spec.as_ref().is_some_and(|spec| tie(&set.metadata, &spec.selector, pod) == Tie::Adopt)
+        })
         .map(|set| ObjectKey::of(&set.metadata))
         .collect::<Vec<_>>()
         .into_iter()
@@ -73,7 +76,9 @@ async fn reconcile(context: &Context, unanswered: &Unanswered, key: ObjectKey) -
     let Some(set) = context.stores.replica_sets.find(&key) else {
         return Ok(Again::OnEvent);
     };
-    settle_ties(context, &set).await?;
+    if let Some(spec) = &set.spec {
+        settle::<ReplicaSet>(context, &set.metadata, &spec.selector).await?;
+    }
     let id = uid(&set.metadata).to_owned();
     let pods = owned(&set, context.stores.pods.indexed(BY_CONTROLLER, &id));
     let related = related(context, &set, &pods);
@@ -102,24 +107,6 @@ fn related(context: &Context, set: &ReplicaSet, pods: &[Arc<Pod>]) -> Vec<Arc<Po
         .iter()
         .flat_map(|sibling| context.stores.pods.indexed(BY_CONTROLLER, uid(&sibling.metadata)))
         .collect()
-}
-
-/// Adopts pods that nobody controls and lets go of pods that the selector no longer chooses.
-async fn settle_ties(context: &Context, set: &ReplicaSet) -> Result<(), Error> {
-    let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-    let mut candidates = context.stores.pods.indexed(BY_CONTROLLER, uid(&set.metadata));
-    candidates.extend(context.stores.pods.indexed(BY_CONTROLLER, &uncontrolled_in(namespace)));
-    for pod in candidates {
-        let mut changed = pod.as_ref().clone();
-        let owners = changed.metadata.owner_references.get_or_insert_default();
-        match tie(set, &pod) {
-            Tie::Keep => continue,
-            Tie::Adopt => owners.push(controller_reference::<ReplicaSet>(&set.metadata)),
-            Tie::Release => owners.retain(|owner| owner.uid != uid(&set.metadata)),
-        }
-        context.update(&changed).await?;
-    }
-    Ok(())
 }
 
 fn take(unanswered: &Unanswered, id: &str) -> Vec<Pod> {

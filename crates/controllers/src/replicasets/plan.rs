@@ -10,7 +10,7 @@ use crate::objects::{
     Availability, controller_of, controller_reference, generated_name, is_deleting, pod_availability,
     pod_is_active, pod_is_ready, uid,
 };
-use crate::selector::{has_all, matches};
+use crate::selector::has_all;
 
 /// Pods created or deleted for one ReplicaSet in one go, as in Kubernetes (`BurstReplicas`).
 const BURST: usize = 500;
@@ -157,29 +157,6 @@ pub(crate) fn same_status(a: &ReplicaSetStatus, b: &ReplicaSetStatus) -> bool {
         all.map(|condition| (condition.type_.clone(), condition.message.clone())).collect::<Vec<_>>()
     };
     counts(a) == counts(b) && a.observed_generation == b.observed_generation && conditions(a) == conditions(b)
-}
-
-/// What becomes of a pod's tie to a ReplicaSet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tie {
-    /// Nobody controls the pod and the selector chooses it: it becomes ours.
-    Adopt,
-    /// It is ours and the selector no longer chooses it: it is let go.
-    Release,
-    /// As it should be.
-    Keep,
-}
-
-/// Judges the tie between a ReplicaSet and a pod of its namespace.
-pub(crate) fn tie(set: &ReplicaSet, pod: &Pod) -> Tie {
-    let chosen = set.spec.as_ref().is_some_and(|spec| matches(&spec.selector, pod.metadata.labels.as_ref()));
-    match controller_of(&pod.metadata) {
-        Some(owner) if owner.uid == uid(&set.metadata) && !chosen && !is_deleting(&pod.metadata) => {
-            Tie::Release
-        }
-        None if chosen && pod_is_active(pod) && !is_deleting(&set.metadata) => Tie::Adopt,
-        _ => Tie::Keep,
-    }
 }
 
 #[cfg(test)]

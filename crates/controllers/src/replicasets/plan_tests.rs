@@ -119,18 +119,6 @@ fn a_failure_is_shown_and_taken_back() {
     assert!(!same_status(&healed, &shown));
 }
 
-#[test]
-fn ties_follow_the_selector() {
-    let set = replica_set(1);
-    let stray = ready_pod("stray", "node1", "10.244.1.2");
-    assert_eq!(tie(&set, &stray), Tie::Adopt);
-    let mut ours = stray.clone();
-    ours.metadata.owner_references = Some(vec![controller_reference::<ReplicaSet>(&set.metadata)]);
-    assert_eq!(tie(&set, &ours), Tie::Keep);
-    ours.metadata.labels = None;
-    assert_eq!(tie(&set, &ours), Tie::Release);
-}
-
 proptest! {
     /// Whatever states the pods are in: doing what was planned leaves the wanted number, and never deletes more than
     /// the surplus.
