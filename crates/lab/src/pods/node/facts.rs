@@ -15,6 +15,7 @@ const MAX_PODS: u32 = 110;
 pub(super) struct MachineFacts {
     cpus: usize,
     memory_kib: u64,
+    storage_kib: u64,
     kernel: String,
     system: String,
     machine: String,
@@ -37,6 +38,7 @@ impl MachineFacts {
         Self {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory_kib: memory_kib(&line("/proc/meminfo")).unwrap_or(0),
+            storage_kib: storage_kib("/").unwrap_or(0),
             kernel: line("/proc/sys/kernel/osrelease"),
             system: pretty_name(&line("/etc/os-release")).unwrap_or_else(|| "Linux".to_owned()),
             machine: line("/etc/machine-id"),
@@ -48,6 +50,7 @@ impl MachineFacts {
     pub(super) fn capacity(&self) -> BTreeMap<String, Quantity> {
         BTreeMap::from([
             ("cpu".to_owned(), Quantity(self.cpus.to_string())),
+            ("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", self.storage_kib))),
             ("memory".to_owned(), Quantity(format!("{}Ki", self.memory_kib))),
             ("pods".to_owned(), Quantity(MAX_PODS.to_string())),
         ])
@@ -73,6 +76,12 @@ impl MachineFacts {
 fn memory_kib(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// The size of the file system that holds the pods' files, as far as `/` stands for it.
+fn storage_kib(path: &str) -> Option<u64> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    Some(found.f_blocks.saturating_mul(found.f_frsize) / 1024)
 }
 
 fn pretty_name(text: &str) -> Option<String> {
