@@ -35,7 +35,7 @@ fn killed_agents_and_control_planes_cost_no_request_and_converge() {
                 let replicas = format!("--replicas={}", 3 + round % 2);
                 lab.kubectl(&["scale", "deployment/myhttpd", &replicas]);
                 std::thread::sleep(Duration::from_millis(rand_below(120)));
-                kill(Pid::from_raw(process(&lab, part)), Signal::SIGKILL).unwrap();
+                kill(Pid::from_raw(lab.process(part)), Signal::SIGKILL).unwrap();
                 run(&mut lab.portolan(&["lab", "up"]));
             }
         }
@@ -103,15 +103,6 @@ fn labs_stand_side_by_side() {
     run(&mut crate::harness::portolan(&["lab", "down", "--name", &second]));
     nothing_left(&second, &directory);
     assert!(first.kubectl(&["get", "nodes"]).contains("Ready"), "the other lab is untouched");
-}
-
-/// The process of one part of a lab, by `lab status`.
-fn process(lab: &Lab, part: &str) -> i32 {
-    let status = run(lab.portolan(&["lab", "status", "-o", "json"]).args([] as [&str; 0]));
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    let parts = status["parts"].as_array().unwrap();
-    let found = parts.iter().find(|p| p["name"] == part).unwrap_or_else(|| panic!("no {part} in {status}"));
-    i32::try_from(found["pid"].as_i64().unwrap_or_else(|| panic!("{part} does not run: {status}"))).unwrap()
 }
 
 /// Every process in the control groups of a lab.

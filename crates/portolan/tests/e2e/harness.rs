@@ -209,6 +209,17 @@ impl Lab {
             .collect()
     }
 
+    /// The process of one part of the lab, by `lab status`.
+    pub fn process(&self, part: &str) -> i32 {
+        let status = run(self.portolan(&["lab", "status", "-o", "json"]).args([] as [&str; 0]));
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let parts = status["parts"].as_array().unwrap();
+        let found =
+            parts.iter().find(|p| p["name"] == part).unwrap_or_else(|| panic!("no {part} in {status}"));
+        let pid = found["pid"].as_i64().unwrap_or_else(|| panic!("{part} does not run: {status}"));
+        i32::try_from(pid).unwrap()
+    }
+
     /// The lab's directory.
     pub fn directory(&self) -> PathBuf {
         state().join("labs").join(&self.name)
