@@ -17,6 +17,8 @@ use crate::scheduler::is_ready;
 
 const NAME: &str = "kube-dns";
 const NAMESPACE: &str = "kube-system";
+/// The second is what `kubectl cluster-info` looks for.
+const LABELS: [(&str, &str); 2] = [("k8s-app", NAME), ("kubernetes.io/cluster-service", "true")];
 const KEPT: Kept = Kept { namespace: NAMESPACE, name: NAME };
 /// Name and protocol of the ports, all of them 53.
 const PORTS: [(&str, &str); 2] = [("dns", "UDP"), ("dns-tcp", "TCP")];
@@ -90,7 +92,7 @@ fn service(address: IpAddr, found: Option<&Service>) -> Service {
         spec.ports = Some(ports.into());
     }
     Service {
-        metadata: KEPT.metadata(found.map(|found| &found.metadata), &[("k8s-app", NAME)]),
+        metadata: KEPT.metadata(found.map(|found| &found.metadata), &LABELS),
         spec: Some(spec),
         status: found.and_then(|found| found.status.clone()),
     }

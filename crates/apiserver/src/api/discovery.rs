@@ -1,10 +1,15 @@
 //! Discovery: which groups, versions and resources there are.
 
-use http::{HeaderValue, StatusCode, header};
+use std::collections::BTreeSet;
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use super::render::Form;
+use super::health;
+use super::openapi::place;
+use super::render::ranges;
 use super::subresources::subresources;
+use super::tags::{hash, tagged};
 use crate::http::{Answer, json, json_bytes};
 use crate::kinds::{Registry, Served};
 use crate::status::Status;
@@ -14,13 +19,8 @@ const MINOR: &str = "33";
 const GIT_VERSION: &str = "v1.33.0+portolan";
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-
-pub(super) fn health() -> Answer {
-    let mut answer = json_bytes(StatusCode::OK, "ok".into());
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    answer
-}
+/// Versions of the document that holds everything; they differ in nothing but their name.
+const AGGREGATED: [&str; 2] = ["v2", "v2beta1"];
 
 pub(super) fn version() -> Answer {
     let version = json!({
@@ -61,24 +61,52 @@ fn all_groups(registry: &Registry) -> Vec<Group<'_>> {
     groups
 }
 
-pub(super) fn core_versions(registry: &Registry, form: Form) -> Answer {
-    if form == Form::Discovery {
-        return aggregated(registry, |group| group.name.is_empty());
+/// The version of the document that holds everything, when the caller prefers it; `None` for the plain lists.
+///
+/// # Errors
+/// 406 when nothing of what is accepted can be had.
+fn preferred(headers: &HeaderMap) -> Result<Option<&'static str>, Status> {
+    for range in ranges(headers) {
+        let own = (range.form, range.group) == ("APIGroupDiscoveryList", "apidiscovery.k8s.io");
+        if let Some(version) = AGGREGATED.into_iter().find(|version| own && range.version == *version) {
+            return Ok(Some(version));
+        }
+        if range.form.is_empty() {
+            return Ok(None);
+        }
+    }
+    let nothing_asked = !headers.contains_key(header::ACCEPT);
+    let refused = "only the following media types are accepted: application/json, \
+        application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    if nothing_asked { Ok(None) } else { Err(Status::not_acceptable(refused)) }
+}
+
+/// `/api`.
+///
+/// # Errors
+/// 406 when nothing of what is accepted can be had.
+pub(super) fn core_versions(registry: &Registry, headers: &HeaderMap) -> Result<Answer, Status> {
+    if let Some(version) = preferred(headers)? {
+        return aggregated(registry, version, headers, |group| group.name.is_empty());
     }
     let versions = json!({
         "kind": "APIVersions", "versions": ["v1"],
         "serverAddressByClientCIDRs": [],
     });
-    json(StatusCode::OK, &versions)
+    Ok(json(StatusCode::OK, &versions))
 }
 
-pub(super) fn groups(registry: &Registry, form: Form) -> Answer {
-    if form == Form::Discovery {
-        return aggregated(registry, |group| !group.name.is_empty());
+/// `/apis`.
+///
+/// # Errors
+/// 406 when nothing of what is accepted can be had.
+pub(super) fn groups(registry: &Registry, headers: &HeaderMap) -> Result<Answer, Status> {
+    if let Some(version) = preferred(headers)? {
+        return aggregated(registry, version, headers, |group| !group.name.is_empty());
     }
     let groups = all_groups(registry);
     let named: Vec<Value> = groups.iter().filter(|group| !group.name.is_empty()).map(group_value).collect();
-    json(StatusCode::OK, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named}))
+    Ok(json(StatusCode::OK, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named})))
 }
 
 pub(super) fn group(registry: &Registry, name: &str) -> Result<Answer, Status> {
@@ -144,15 +172,29 @@ fn name_lists(entry: &mut Value, served: &Served) {
     }
 }
 
-/// Everything in one document (apidiscovery.k8s.io/v2).
-fn aggregated(registry: &Registry, wanted: impl Fn(&Group<'_>) -> bool) -> Answer {
+/// Everything in one document (apidiscovery.k8s.io).
+fn aggregated(
+    registry: &Registry,
+    version: &str,
+    headers: &HeaderMap,
+    wanted: impl Fn(&Group<'_>) -> bool,
+) -> Result<Answer, Status> {
     let groups = all_groups(registry);
     let items: Vec<Value> =
         groups.iter().filter(|group| wanted(group)).map(|group| aggregated_group(registry, group)).collect();
-    let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
-    let mut answer = json(StatusCode::OK, &list);
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
-    answer
+    let list = json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {},
+        "items": items,
+    });
+    let text = list.to_string();
+    let tag = hash(text.as_bytes());
+    let mut answer = json_bytes(StatusCode::OK, text.into());
+    let media = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    let out = answer.headers_mut();
+    out.insert(header::CONTENT_TYPE, HeaderValue::try_from(media).map_err(Status::internal)?);
+    out.insert(header::VARY, HeaderValue::from_static("Accept"));
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    tagged(answer, &tag, headers)
 }
 
 fn aggregated_group(registry: &Registry, group: &Group<'_>) -> Value {
@@ -190,4 +232,47 @@ fn aggregated_resource(served: &Served) -> Value {
         entry["subresources"] = subs.into();
     }
     entry
+}
+
+/// The paths below which something is found, as `/` lists them.
+pub(super) fn paths(registry: &Registry) -> Answer {
+    let mut paths: BTreeSet<String> = health::paths().collect();
+    for path in ["/api", "/apis", "/openapi/v2", "/openapi/v3", "/version"] {
+        paths.insert(path.to_owned());
+    }
+    for served in registry.served() {
+        let place = place(&served.group, &served.version);
+        paths.insert(format!("/{place}"));
+        paths.insert(format!("/openapi/v3/{place}"));
+        if !served.group.is_empty() {
+            paths.insert(format!("/apis/{}", served.group));
+        }
+    }
+    json(StatusCode::OK, &json!({"paths": paths}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepting(accept: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))])
+    }
+
+    #[test]
+    fn clients_of_every_age_get_the_document_they_know() {
+        let new = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+            application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        let older =
+            "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        assert_eq!(preferred(&accepting(new)).unwrap(), Some("v2"));
+        assert_eq!(preferred(&accepting(older)).unwrap(), Some("v2beta1"));
+        assert_eq!(preferred(&accepting("application/json, */*")).unwrap(), None);
+        assert_eq!(preferred(&HeaderMap::new()).unwrap(), None);
+        assert_eq!(preferred(&accepting("text/html")).unwrap_err().code, 406);
+        let first = core_versions(Registry::built_in(), &accepting(new)).unwrap();
+        let mut again = accepting(new);
+        again.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
+        assert_eq!(core_versions(Registry::built_in(), &again).unwrap().status(), StatusCode::NOT_MODIFIED);
+    }
 }

@@ -8,6 +8,7 @@ mod delete;
 mod discovery;
 mod eviction;
 mod first;
+mod health;
 mod logs;
 mod meta;
 mod modify;
@@ -20,6 +21,7 @@ mod read;
 mod render;
 mod sessions;
 mod subresources;
+mod tags;
 mod target;
 mod watch;
 mod write;
@@ -28,16 +30,16 @@ mod writer;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch as signal;
 
 use crate::access::{Access, Attributes, User};
 use crate::config::{Config, ServeError};
-use crate::http::{Answer, Query, read_body, status_answer};
+use crate::http::{Answer, Query, json as json_answer, json_bytes, read_body, status_answer};
 use crate::kinds::{Allocation, Context, Kind, Registry};
 use crate::status::Status;
 use crate::store::{Key, ListQuery, Start, Store, WriteError};
@@ -142,12 +144,12 @@ impl Api {
         // Who may not go there does not learn which paths exist.
         self.access.require(&caller, &Attributes::of(&head.method, head.uri.path(), &query))?;
         let registry = self.registry();
-        let route = Route::parse(head.uri.path(), &registry).ok_or_else(Status::unknown_path)?;
-        let limit = bounds::time_limit(&query)?;
+        let Some(route) = Route::parse(head.uri.path(), &registry) else { return Ok(no_such_page()) };
         let place = self.bounds.enter(Class::of(&head.method, &route, &query), &caller.name)?;
         if let Route::Objects(target @ Target { part: Part::Proxy, .. }) = &route {
             return self.proxy(target, head, body, upgrade).await;
         }
+        let limit = bounds::time_limit(&query)?;
         let api = Arc::clone(self);
         let reading = head.method == Method::GET;
         let work = async move {
@@ -155,7 +157,14 @@ impl Api {
             let call = Call { method: head.method, headers: head.headers, query, body, upgrade };
             let answer = match route {
                 Route::Objects(target) => api.objects(Target { caller, ..target }, call).await,
-                other => documents(&other, &call, &registry, &api.openapi),
+                Route::Health(probe, check) => api.health(probe, check.as_deref(), &call),
+                other => {
+                    // Writing a document takes long enough to hold up others on this thread.
+                    let written = tokio::task::spawn_blocking(move || {
+                        documents(&other, &call, &registry, &api.openapi)
+                    });
+                    written.await.map_err(Status::internal)?
+                }
             };
             answer.map(|answer| place.leave(answer))
         };
@@ -217,14 +226,22 @@ fn too_slow() -> Status {
     Status::timeout("Timeout: request did not complete within the allotted timeout")
 }
 
+/// Kubernetes' answer where nothing is: clients make the message themselves, and name what was asked for.
+fn no_such_page() -> Answer {
+    let mut answer = json_bytes(StatusCode::NOT_FOUND, Bytes::from_static(b"404 page not found\n"));
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
+}
+
 fn documents(route: &Route, call: &Call, registry: &Registry, openapi: &Documents) -> Result<Answer, Status> {
     if call.method != Method::GET {
         return Err(Status::method_not_allowed());
     }
-    let form = || render::negotiate(&call.headers, &call.query);
     match route {
-        Route::CoreVersions => Ok(discovery::core_versions(registry, form()?)),
-        Route::Groups => Ok(discovery::groups(registry, form()?)),
+        Route::Root => Ok(discovery::paths(registry)),
+        Route::CoreVersions => discovery::core_versions(registry, &call.headers),
+        Route::Groups => discovery::groups(registry, &call.headers),
         Route::Group(group) => discovery::group(registry, group),
         Route::Resources { group, version } => discovery::resources(registry, group, version),
         Route::OpenApiIndex => openapi.index(registry, &call.headers),
@@ -232,9 +249,13 @@ fn documents(route: &Route, call: &Call, registry: &Registry, openapi: &Document
             openapi.answer(registry, (group, version), &call.headers, &call.query)
         }
         Route::OpenApiV2 => openapi::version_2(&call.headers),
-        Route::Health => Ok(discovery::health()),
+        Route::NoReplicationControllers => {
+            let none =
+                json!({"kind": "ReplicationControllerList", "apiVersion": "v1", "metadata": {}, "items": []});
+            Ok(json_answer(StatusCode::OK, &none))
+        }
         Route::Version => Ok(discovery::version()),
-        Route::Objects(_) => Err(Status::unknown_path()),
+        Route::Health(..) | Route::Objects(_) => Err(Status::unknown_path()),
     }
 }
 

@@ -19,8 +19,6 @@ pub(crate) enum Form {
     Table(Include),
     /// PartialObjectMetadata.
     Metadata,
-    /// The groups and resources in one document (discovery only).
-    Discovery,
 }
 
 /// What a Table's rows carry besides the cells.
@@ -36,8 +34,7 @@ pub(crate) enum Include {
 /// # Errors
 /// 406 when nothing of it can be had.
 pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Form, Status> {
-    let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    if accept.is_empty() {
+    if !headers.contains_key(ACCEPT) {
         return Ok(Form::Plain);
     }
     let include = match query.text("includeObject") {
@@ -46,33 +43,51 @@ pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Form, Stat
         "Object" => Include::Object,
         other => return Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
     };
-    for range in accept.iter().flat_map(|line| line.split(',')) {
-        let mut parts = range.split(';').map(str::trim);
-        if !matches!(parts.next(), Some("application/json" | "application/*" | "*/*")) {
-            continue;
-        }
-        let (mut form, mut group, mut version) = ("", "", "");
-        for part in parts {
-            match part.split_once('=') {
-                Some(("as", value)) => form = value,
-                Some(("g", value)) => group = value,
-                Some(("v", value)) => version = value,
-                _ => {}
-            }
-        }
-        match (form, group, version) {
+    for range in ranges(headers) {
+        match (range.form, range.group, range.version) {
             ("", ..) => return Ok(Form::Plain),
             ("Table", "meta.k8s.io", "v1") => return Ok(Form::Table(include)),
             ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => {
                 return Ok(Form::Metadata);
             }
-            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => return Ok(Form::Discovery),
             _ => {}
         }
     }
     Err(Status::not_acceptable(
         "only the following media types are accepted: application/json, application/json;as=Table;v=v1;g=meta.k8s.io",
     ))
+}
+
+/// A range of the `Accept` header that JSON falls into.
+#[derive(Debug, Default)]
+pub(crate) struct Range<'a> {
+    /// The kind that the answer is to be (`as`); empty for what it is.
+    pub(crate) form: &'a str,
+    /// That kind's group (`g`).
+    pub(crate) group: &'a str,
+    /// That kind's version (`v`).
+    pub(crate) version: &'a str,
+}
+
+/// The ranges of the `Accept` header that JSON falls into, in the caller's order.
+pub(crate) fn ranges(headers: &HeaderMap) -> impl Iterator<Item = Range<'_>> {
+    let lines = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).filter_map(|text| {
+        let mut parts = text.split(';').map(str::trim);
+        if !matches!(parts.next(), Some("application/json" | "application/*" | "*/*")) {
+            return None;
+        }
+        let mut range = Range::default();
+        for part in parts {
+            match part.split_once('=') {
+                Some(("as", value)) => range.form = value,
+                Some(("g", value)) => range.group = value,
+                Some(("v", value)) => range.version = value,
+                _ => {}
+            }
+        }
+        Some(range)
+    })
 }
 
 /// Shows objects of one kind in one form.
@@ -86,8 +101,8 @@ impl Renderer {
     /// One object.
     pub(crate) fn object(&self, stored: &Bytes) -> Bytes {
         match self.form {
-            Form::Plain | Form::Discovery if self.served.stored => stored.clone(),
-            Form::Plain | Form::Discovery => text(&self.converted(stored)),
+            Form::Plain if self.served.stored => stored.clone(),
+            Form::Plain => text(&self.converted(stored)),
             Form::Table(include) => {
                 let object = self.converted(stored);
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
@@ -100,7 +115,7 @@ impl Renderer {
     /// A list; `metadata` is the list's.
     pub(crate) fn list<'a>(&self, stored: impl Iterator<Item = &'a Bytes>, metadata: &Value) -> Bytes {
         match self.form {
-            Form::Plain | Form::Discovery => {
+            Form::Plain => {
                 let head = json!({
                     "kind": format!("{}List", self.served.kind.kind),
                     "apiVersion": self.api_version(),
@@ -138,7 +153,7 @@ impl Renderer {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let object = match self.form {
-            Form::Plain | Form::Discovery => {
+            Form::Plain => {
                 json!({"kind": self.served.kind.kind, "apiVersion": self.api_version(), "metadata": metadata})
             }
             Form::Metadata => {

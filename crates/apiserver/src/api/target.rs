@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::health::Probe;
 use crate::access::User;
 use crate::http::Query;
 use crate::kinds::{Kind, Registry, Served};
@@ -10,8 +11,10 @@ use crate::store::Key;
 /// What a path names.
 #[derive(Debug, Clone)]
 pub(crate) enum Route {
+    /// `/`.
+    Root,
     /// `/healthz`, `/livez`, `/readyz`, each with or without a check's name.
-    Health,
+    Health(Probe, Option<String>),
     /// `/version`.
     Version,
     /// `/api`.
@@ -28,6 +31,9 @@ pub(crate) enum Route {
     OpenApiV2,
     /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`.
     OpenApi { group: String, version: String },
+    /// The ReplicationControllers: none. Clients that look at every workload ask for them without looking first whether
+    /// they are served (`kubectl cluster-info dump`).
+    NoReplicationControllers,
     /// Objects.
     Objects(Target),
 }
@@ -99,7 +105,10 @@ impl Route {
         }
         let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
         match parts.as_slice() {
-            ["healthz" | "livez" | "readyz", ..] => Some(Self::Health),
+            [] => Some(Self::Root),
+            [probe] | [probe, _] if Probe::parse(probe).is_some() => {
+                Some(Self::Health(Probe::parse(probe)?, parts.get(1).map(|check| (*check).to_owned())))
+            }
             ["version"] => Some(Self::Version),
             ["api"] => Some(Self::CoreVersions),
             ["apis"] => Some(Self::Groups),
@@ -117,6 +126,10 @@ impl Route {
             }
             ["apis", group, version] => {
                 Some(Self::Resources { group: (*group).to_owned(), version: (*version).to_owned() })
+            }
+            ["api", "v1", "replicationcontrollers"]
+            | ["api", "v1", "namespaces", _, "replicationcontrollers"] => {
+                Some(Self::NoReplicationControllers)
             }
             ["api", version, rest @ ..] => objects(registry, "", version, rest).map(Self::Objects),
             ["apis", group, version, rest @ ..] => objects(registry, group, version, rest).map(Self::Objects),

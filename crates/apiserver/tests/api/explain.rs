@@ -98,3 +98,42 @@ spec:
     let stored = server.kubectl(&format!("get deployment web -o {pod}")).await;
     assert_eq!(stored, r#"80,{"type":"Recreate"},web"#);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_requests_tell_what_there_is() {
+    let server = Server::start().await;
+    let output = server.kubectl_with("api-resources -o wide -v=6", "").await;
+    let log = String::from_utf8(output.stderr).unwrap();
+    let asked: Vec<&str> = log.lines().filter(|line| line.contains("round_trippers")).collect();
+    assert_eq!(asked.len(), 2, "{log}");
+    let resources = String::from_utf8(output.stdout).unwrap();
+    let deployments = resources.lines().find(|line| line.starts_with("deployments")).unwrap();
+    let words: Vec<&str> = deployments.split_whitespace().collect();
+    assert_eq!(words[1..5], ["deploy", "apps/v1", "true", "Deployment"]);
+    assert_eq!(words[6..], ["all"]);
+    let versions = server.kubectl("api-versions").await;
+    assert!(versions.starts_with("apps/v1\n") && versions.ends_with("\nv1\n"), "{versions}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_tells_its_paths_and_its_health() {
+    let server = Server::start().await;
+    let paths = server.kubectl("get --raw /").await;
+    let paths: serde_json::Value = serde_json::from_str(&paths).unwrap();
+    let paths = paths["paths"].as_array().unwrap();
+    for path in
+        ["/api/v1", "/apis/apps", "/apis/apps/v1", "/livez/ping", "/openapi/v3/apis/apps/v1", "/version"]
+    {
+        assert!(paths.iter().any(|known| known == path), "{path}: {paths:?}");
+    }
+    assert_eq!(server.kubectl("get --raw /healthz").await, "ok");
+    let told = server.kubectl("get --raw /livez?verbose").await;
+    assert_eq!(told, "[+]ping ok\n[+]store ok\nlivez check passed\n");
+    let told = server.kubectl("get --raw /readyz?verbose&exclude=store").await;
+    assert_eq!(told, "[+]ping ok\n[+]store excluded: ok\n[+]shutdown ok\nreadyz check passed\n");
+    assert_eq!(server.kubectl("get --raw /readyz/shutdown").await, "ok");
+    let unknown = server.kubectl_fails("get --raw /livez/nothing", "").await;
+    assert!(unknown.contains("the server could not find the requested resource"), "{unknown}");
+    let dump = server.kubectl("cluster-info dump").await;
+    assert!(dump.contains("\"kind\": \"ReplicaSetList\""), "{dump}");
+}

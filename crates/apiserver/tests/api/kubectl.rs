@@ -223,10 +223,15 @@ async fn ways_to_change_an_object() {
 async fn what_is_missing_is_named() {
     let server = Server::start().await;
     server.kubectl("run web --image=nginx").await;
+    server.kubectl("create deployment web --image=nginx").await;
     for (command, answer) in [
         ("get cronjobs", "the server doesn't have a resource type \"cronjobs\""),
         ("top pods", "Metrics API not available"),
-        ("create job once --image=busybox", "the server could not find the requested resource"),
+        ("create job once --image=busybox", "could not find the requested resource (post jobs.batch)"),
+        (
+            "autoscale deployment web --max=3",
+            "could not find the requested resource (post horizontalpodautoscalers.autoscaling)",
+        ),
     ] {
         let refused = server.kubectl_fails(command, "").await;
         assert!(refused.contains(answer), "{command}: {refused}");

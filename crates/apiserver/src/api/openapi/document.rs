@@ -13,7 +13,7 @@ const OPENAPI: &str = "3.0.0";
 pub(super) const RELEASE: &str = "v1.33.0";
 
 /// `api/v1`, `apis/GROUP/VERSION`.
-pub(super) fn place(group: &str, version: &str) -> String {
+pub(in crate::api) fn place(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 

@@ -21,20 +21,19 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY,
-};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, EXPIRES, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, json};
-use sha2::{Digest, Sha256};
 
 pub(super) use version_2::version_2;
 
+use super::tags::{hash, tagged};
 use crate::http::{Answer, Query, json_bytes};
 use crate::kinds::{Kind, Registry};
 use crate::status::Status;
-use document::{place, write};
+pub(super) use document::place;
+use document::write;
 
 /// How long a document of a known hash may be kept: as Kubernetes, a year.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -144,21 +143,6 @@ impl Documents {
     }
 }
 
-/// The answer with its tag; an empty one when the caller has it already.
-fn tagged(mut answer: Answer, hash: &str, headers: &HeaderMap) -> Result<Answer, Status> {
-    let tag = format!("\"{hash}\"");
-    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let known = known.flat_map(|line| line.split(',')).map(|known| known.trim().trim_start_matches("W/"));
-    if known.into_iter().any(|known| known == tag || known == "*") {
-        let kept = std::mem::take(answer.headers_mut());
-        answer = json_bytes(StatusCode::NOT_MODIFIED, Bytes::new());
-        *answer.headers_mut() = kept;
-        answer.headers_mut().remove(CONTENT_ENCODING);
-    }
-    answer.headers_mut().insert(ETAG, HeaderValue::try_from(tag).map_err(Status::internal)?);
-    Ok(answer)
-}
-
 fn takes_json(headers: &HeaderMap) -> bool {
     let mut ranges = items(headers, ACCEPT).peekable();
     ranges.peek().is_none()
@@ -181,10 +165,6 @@ fn takes_compressed(headers: &HeaderMap) -> bool {
 fn items(headers: &HeaderMap, name: http::HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next()).map(str::trim)
-}
-
-fn hash(text: &[u8]) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 fn compressed(text: &[u8]) -> std::io::Result<Bytes> {

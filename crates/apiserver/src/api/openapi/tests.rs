@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use http::header::{ETAG, IF_NONE_MATCH};
 use serde_json::Value;
 
 use super::*;
