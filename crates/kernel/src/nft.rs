@@ -24,6 +24,8 @@ use crate::nfnetlink::{Refusal, Socket};
 /// nftables of one network namespace.
 pub struct Nftables {
     socket: Socket,
+    /// Tables that it makes are its own.
+    owner: bool,
 }
 
 impl Nftables {
@@ -34,7 +36,17 @@ impl Nftables {
     /// [`NftError::Kernel`] if the kernel gives no netfilter socket. Missing rights show only at the first commit.
     pub fn open() -> Result<Self, NftError> {
         let socket = Socket::open().map_err(|source| NftError::Kernel { doing: "open a socket", source })?;
-        Ok(Self { socket })
+        Ok(Self { socket, owner: false })
+    }
+
+    /// As [`Nftables::open`], but the tables that it makes are its own: nobody else may change them, not even
+    /// `nft flush ruleset`, and the kernel removes them when this is dropped or the process ends, in whatever way
+    /// (`NFT_TABLE_F_OWNER`).
+    ///
+    /// # Errors
+    /// As [`Nftables::open`].
+    pub fn open_owner() -> Result<Self, NftError> {
+        Ok(Self { owner: true, ..Self::open()? })
     }
 
     fn refused(transaction: &Transaction, batch: &batch::Batch, mut refusals: Vec<Refusal>) -> NftError {
@@ -85,7 +97,7 @@ impl NftPort for Nftables {
         if transaction.is_empty() {
             return Ok(());
         }
-        let batch = batch::Batch::new(transaction, |count| self.socket.sequences(count))?;
+        let batch = batch::Batch::new(transaction, self.owner, |count| self.socket.sequences(count))?;
         let refusals = self
             .socket
             .transact(&batch.bytes, batch.first)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::dns::{Name, PodNames, ResolverConfig, ZoneConfig};
+use ::dns::{Name, PodNames, ResolverConfig, SharedZone, Zone, ZoneConfig};
 use ::lab::cluster::{self, LabName, LabPaths, LabSpec, NodeSpec, ProxyMode, StateRoot};
 use ::lab::pods;
 use ::lab::topology::plan::OUTSIDE_ADDRESS;
@@ -14,13 +14,14 @@ use clap::Args;
 use ipnet::IpNet;
 use kernel::conntrack::Conntrack;
 use kernel::nft::Nftables;
-use model::NodeName;
+use model::{NodeName, ServiceKey};
 use proxy::NodeContext;
 use proxy::nftables::NftablesProxy;
 use runtime::ProxyStatus;
 use tokio::sync::watch;
 
 use crate::dns;
+use crate::node_names::{self, Place};
 use crate::process::{self, until_stopped};
 
 /// The cluster's DNS domain.
@@ -56,8 +57,16 @@ pub fn run(arguments: &Arguments, state: &StateRoot) -> Result<ExitCode> {
         kernel::process::announce_ready()?;
         let pods = pods::run(config, client.clone(), until_stopped(stopped.clone()));
         let proxy = run_proxy(&spec, &node, client.clone(), stopped.clone());
-        let names = dns::serve(names_config(&spec, &node)?, client, stopped);
-        tokio::try_join!(pods, proxy, names)?;
+        let place = Place {
+            address: spec.cluster_dns(),
+            node: node.address,
+            service: ServiceKey::new("kube-system", "kube-dns"),
+        };
+        node_names::claim(&place)?;
+        let names = names_config(&spec, &node)?;
+        let here = node_names::keep(place, names.zone.clone(), stopped.clone());
+        let names = dns::serve(names, client, stopped);
+        tokio::try_join!(pods, proxy, names, here)?;
         Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
@@ -87,18 +96,19 @@ fn pods_config(
     })
 }
 
-/// The node answers the cluster's names at its own address; others it has from the machine outside, which stands
+/// The node answers the cluster's names at its own address, where the other nodes find it, and at the cluster's DNS
+/// address, where its pods ask; others it has from the machine outside, which stands
 /// for the rest of the world: a lab has no way to it.
 fn names_config(spec: &LabSpec, node: &NodeSpec) -> Result<dns::Config> {
     Ok(dns::Config {
-        zone: ZoneConfig {
+        zone: SharedZone::new(Zone::new(ZoneConfig {
             pods: PodNames::Insecure,
             own_addresses: vec![IpNet::V4(spec.service_cidr), IpNet::V4(spec.pod_cidr)],
             name_servers: vec![IpAddr::V4(spec.cluster_dns())],
             ..ZoneConfig::new(Name::parse(DOMAIN)?)
-        },
+        })),
         resolver: ResolverConfig::new(vec![SocketAddr::new(IpAddr::V4(OUTSIDE_ADDRESS), DNS_PORT)]),
-        listen: vec![SocketAddr::new(IpAddr::V4(node.address), DNS_PORT)],
+        listen: [node.address, spec.cluster_dns()].map(|own| SocketAddr::new(own.into(), DNS_PORT)).into(),
         status: Some(SocketAddr::new(IpAddr::V4(node.address), STATUS_PORT)),
         log: None,
     })

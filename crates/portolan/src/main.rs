@@ -10,6 +10,7 @@ mod control_plane;
 mod dns;
 mod image;
 mod lab;
+mod node_names;
 mod output;
 mod pause;
 mod process;

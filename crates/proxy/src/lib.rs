@@ -12,6 +12,7 @@ mod books;
 mod dataplane;
 mod doors;
 pub mod nftables;
+pub mod node_names;
 #[cfg(test)]
 mod sample;
 

@@ -57,6 +57,12 @@ impl Resolver {
         }
     }
 
+    /// Whether every server leads back here.
+    #[cfg(test)]
+    pub(crate) fn leads_nowhere(&self) -> bool {
+        self.upstreams.iter().all(|server| server.is_looping())
+    }
+
     /// Whether a query is one of ours come back.
     pub(crate) fn is_own_probe(&self, name: &Name, kind: RecordType) -> bool {
         kind == RecordType::HINFO && self.probes.names().remove(name).is_some()

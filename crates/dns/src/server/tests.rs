@@ -159,3 +159,160 @@ async fn streams_take_several_questions_at_once() {
     stream.shutdown().await.unwrap();
     assert_eq!(timeout(PATIENCE, stream.read(&mut [0; 10])).await.unwrap().unwrap(), 0);
 }
+
+/// A server for a zone with one Service of many endpoints, and what a client says to it.
+async fn large() -> SocketAddr {
+    let mut zone = Zone::new(ZoneConfig::new(Name::parse("cluster.local").unwrap()));
+    for kind in crate::Kind::needed(crate::PodNames::Disabled) {
+        zone.begin_listing(*kind);
+    }
+    let key = model::ServiceKey::new("default", "many");
+    zone.apply(crate::Object::Namespace("default".into()));
+    zone.apply(crate::Object::Service(model::Service {
+        key: key.clone(),
+        kind: model::ServiceKind::ClusterIp,
+        cluster_addresses: Vec::new(),
+        ports: Vec::new(),
+        affinity: model::SessionAffinity::None,
+        proxy_name: None,
+    }));
+    zone.apply(crate::Object::Slice(crate::Slice {
+        key: model::SliceKey::new("default", "many-1"),
+        service: Some(key),
+        ports: Vec::new(),
+        endpoints: (1..=60)
+            .map(|last| crate::Endpoint {
+                address: Ipv4Addr::new(10, 244, 0, last).into(),
+                hostname: None,
+                pod: None,
+                ready: true,
+            })
+            .collect(),
+    }));
+    for kind in crate::Kind::needed(crate::PodNames::Disabled) {
+        zone.end_listing(*kind);
+    }
+    let metrics = Arc::new(Metrics::default());
+    let resolver = Resolver::new(ResolverConfig::new(Vec::new()), metrics.clone());
+    let site = SharedSite::new(Site::of(SharedZone::new(zone), resolver, None));
+    let sockets = Sockets::open((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let address = sockets.address().unwrap();
+    let server = Server::new(site, metrics).with_silence(Duration::from_millis(100));
+    tokio::spawn(server.serve(sockets));
+    address
+}
+
+async fn exchange(server: SocketAddr, message: &[u8]) -> Vec<u8> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket.connect(server).await.unwrap();
+    socket.send(message).await.unwrap();
+    let mut buffer = vec![0; 4096];
+    let length = timeout(PATIENCE, socket.recv(&mut buffer)).await.unwrap().unwrap();
+    buffer.truncate(length);
+    buffer
+}
+
+/// A query with that cookie in its OPT record.
+fn with_cookie(cookie: &[u8]) -> Vec<u8> {
+    let mut message = query("many.default.svc.cluster.local", RecordType::A, Some(1232));
+    let length = u8::try_from(cookie.len()).unwrap();
+    let at = message.len() - 1;
+    message[at] = length + 4;
+    message.extend_from_slice(&[0, 10, 0, length]);
+    message.extend_from_slice(cookie);
+    message
+}
+
+#[tokio::test]
+async fn whoever_shows_our_cookie_gets_long_answers() {
+    let server = large().await;
+    let stranger = with_cookie(b"a client");
+    let first = exchange(server, &stranger).await;
+    assert!(first.len() <= 10 * stranger.len());
+    assert!(first[2] & 2 != 0, "truncated for a stranger");
+    assert_eq!(first[first.len() - 24..][..8], *b"a client");
+    let known = with_cookie(&first[first.len() - 24..]);
+    let second = exchange(server, &known).await;
+    assert_eq!((second[2] & 2, second[7]), (0, 60), "{} bytes for {}", second.len(), known.len());
+    let mut forged = with_cookie(&first[first.len() - 24..]);
+    *forged.last_mut().unwrap() ^= 1;
+    assert!(exchange(server, &forged).await[2] & 2 != 0);
+    assert_eq!(code(&exchange(server, &with_cookie(b"short")).await), 1);
+}
+
+/// Ten thousand datagrams of noise and of damaged queries: none is answered by more than ten times its size, none
+/// comes back that was no query, and the next client is served.
+#[tokio::test]
+async fn noise_is_no_matter() {
+    let server = large().await;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket.connect(server).await.unwrap();
+    let mut random = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(7);
+    let good = with_cookie(b"a client");
+    let mut buffer = vec![0; 4096];
+    let mut answered = 0;
+    // By the numbers that replies repeat; the longest where several have the same.
+    let mut lengths = std::collections::HashMap::new();
+    for number in 0..10_000 {
+        let mut message = vec![0; rand::Rng::random_range(&mut random, 0..300)];
+        rand::RngCore::fill_bytes(&mut random, &mut message);
+        if number % 2 == 0 {
+            message = good.clone();
+            for _ in 0..3 {
+                let at = rand::Rng::random_range(&mut random, 0..message.len());
+                message[at] = rand::Rng::random(&mut random);
+            }
+        }
+        socket.send(&message).await.unwrap();
+        if let Some(id) = message.get(..2) {
+            let longest = lengths.entry(id.to_vec()).or_insert(0);
+            *longest = message.len().max(*longest);
+        }
+        if number % 20 == 19 {
+            while let Ok(Ok(length)) = timeout(Duration::from_millis(1), socket.recv(&mut buffer)).await {
+                answered += 1;
+                assert!(length <= 10 * lengths[&buffer[..2]] && buffer[2] & 0x80 != 0);
+            }
+        }
+    }
+    assert!(answered > 0, "some of it was near enough to a query");
+    assert_eq!(
+        code(&exchange(server, &query("many.default.svc.cluster.local", RecordType::A, None)).await),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_silent_client_and_one_that_says_half_are_closed() {
+    let server = large().await;
+    for said in [&[][..], &[0], &[0, 50, 1, 2, 3]] {
+        let mut stream = TcpStream::connect(server).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        assert_eq!(timeout(PATIENCE, stream.read(&mut [0; 10])).await.unwrap().unwrap(), 0, "{said:?}");
+    }
+}
+
+/// Two servers that ask each other: found before anybody waits for it.
+#[tokio::test]
+async fn a_loop_is_found_and_its_server_left_alone() {
+    let open = || async { Sockets::open((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap() };
+    let (one, other) = (open().await, open().await);
+    let addresses = [one.address().unwrap(), other.address().unwrap()];
+    let mut resolvers = Vec::new();
+    for (sockets, ask) in [(one, addresses[1]), (other, addresses[0])] {
+        let metrics = Arc::new(Metrics::default());
+        let resolver = Resolver::new(ResolverConfig::new(vec![ask]), metrics.clone());
+        let zone = SharedZone::new(Zone::new(ZoneConfig::new(Name::parse("cluster.local").unwrap())));
+        let site = SharedSite::new(Site::of(zone, resolver.clone(), None));
+        tokio::spawn(Server::new(site, metrics).serve(sockets));
+        resolvers.push(resolver);
+    }
+    resolvers[0].watch_loops();
+    let found = async {
+        while !resolvers[0].leads_nowhere() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, found).await.unwrap();
+    assert_eq!(code(&asked(addresses[0], "www.example.com").await), 2);
+}

@@ -235,6 +235,12 @@ impl Zone {
         Kind::needed(self.config.pods).iter().all(|kind| self.synced.contains(kind))
     }
 
+    /// The addresses of a service's ready endpoints, in order.
+    pub fn ready_endpoints(&self, service: &ServiceKey) -> BTreeSet<IpAddr> {
+        let known = self.services.get(&service.namespace).and_then(|names| names.get(&service.name));
+        known.iter().flat_map(|known| known.ready()).map(|(_, endpoint)| endpoint.address).collect()
+    }
+
     /// Services known, for metrics.
     pub fn service_count(&self) -> usize {
         self.services.values().map(BTreeMap::len).sum()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use ipnet::IpNet;
@@ -13,7 +13,7 @@ use netlink_packet_route::link::{
     LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
-    RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netstate::link::{Link, LinkKind, LinkName, VethPeer};
@@ -159,6 +159,25 @@ impl<'a> Encoder<'a> {
         }
         Ok(message)
     }
+}
+
+/// `RT_TABLE_LOCAL` of linux/rtnetlink.h.
+const LOCAL_TABLE: u8 = 255;
+
+/// `local ADDRESS dev lo src SOURCE`, in the kernel's table of its own addresses.
+pub(super) fn local_route(address: Ipv4Addr, source: Ipv4Addr) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet;
+    message.header.destination_prefix_length = 32;
+    message.header.table = LOCAL_TABLE;
+    message.header.protocol = RouteProtocol::from(netstate::route::RouteProtocol::PORTOLAN.0);
+    message.header.kind = RouteType::Local;
+    message.header.scope = RouteScope::Host;
+    message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
+    message.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(source)));
+    // lo is the first link of every namespace.
+    message.attributes.push(RouteAttribute::Oif(1));
+    message
 }
 
 fn refused(operation: &LinkOp, source: io::Error) -> LinkError {

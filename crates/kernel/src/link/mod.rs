@@ -9,8 +9,11 @@ mod decode;
 mod encode;
 mod socket;
 
+use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
 
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage;
 use netstate::link::{LinkKind, NamespacePath};
 use netstate::namespace::{LinkError, LinkOp, LinkPort, NamespacePorts, NetworkState};
 
@@ -40,6 +43,21 @@ impl Links {
     /// [`LinkError::Namespace`] when it cannot be entered.
     pub fn in_namespace(namespace: &Netns) -> Result<Self, LinkError> {
         namespace.run(Self::in_current).map_err(namespace_error)?
+    }
+}
+
+impl Links {
+    /// Makes an address the machine's own without giving it to a link: packets to it are delivered here, and it can
+    /// be bound. The machine's own processes talk to it from `source`, so that others can answer them, too. Adding it
+    /// again changes nothing.
+    ///
+    /// # Errors
+    /// [`LinkError::Socket`] when the kernel refuses, mostly for want of rights.
+    pub fn add_local_address(&self, address: Ipv4Addr, source: Ipv4Addr) -> Result<(), LinkError> {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let message = encode::local_route(address, source);
+        let flags = NLM_F_CREATE | NLM_F_REPLACE;
+        socket.request(RouteNetlinkMessage::NewRoute(message), flags).map_err(LinkError::Socket)
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) mod set_flag {
     pub(crate) const CONCATENATION: u32 = 0x80;
 }
 
+/// `NFT_TABLE_F_OWNER`: nobody else may change the table, and it goes when the socket does.
+const TABLE_OWNER: u32 = 2;
 /// `NFT_DATA_VERDICT`.
 pub(super) const VERDICT_TYPE: u32 = 0xffff_ff00;
 /// `NFT_SET_ELEM_INTERVAL_END`.
@@ -66,8 +68,14 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Writes the batch; `sequences` reserves that many sequence numbers and gives the first.
-    pub fn new(transaction: &Transaction, mut sequences: impl FnMut(u32) -> u32) -> Result<Self, NftError> {
-        let mut encoder = Encoder { writer: Writer::default(), table: &transaction.table, count: 0, sets: 0 };
+    /// `owned`: a table that it makes belongs to the socket that sends it.
+    pub fn new(
+        transaction: &Transaction,
+        owned: bool,
+        mut sequences: impl FnMut(u32) -> u32,
+    ) -> Result<Self, NftError> {
+        let table = &transaction.table;
+        let mut encoder = Encoder { writer: Writer::default(), table, owned, count: 0, sets: 0 };
         encoder.edge(kind::BATCH_BEGIN);
         let mut starts = Vec::with_capacity(transaction.ops.len());
         for (op_number, op) in transaction.ops.iter().enumerate() {
@@ -117,6 +125,7 @@ fn shift_sequences(bytes: &mut [u8], first: u32) {
 struct Encoder<'a> {
     writer: Writer,
     table: &'a Table,
+    owned: bool,
     count: u32,
     sets: u32,
 }
@@ -140,7 +149,14 @@ impl Encoder<'_> {
 
     fn op(&mut self, op: &Op) -> Result<(), String> {
         match op {
-            Op::AddTable => self.message(message::NEW_TABLE, kind::CREATE, |_| {}),
+            Op::AddTable => {
+                let owned = self.owned;
+                self.message(message::NEW_TABLE, kind::CREATE, |writer| {
+                    if owned {
+                        writer.u32(2, TABLE_OWNER);
+                    }
+                });
+            }
             Op::DeleteTable => self.message(message::DELETE_TABLE, 0, |_| {}),
             Op::AddChain { chain, base } => self.add_chain(chain, base.as_ref()),
             Op::DeleteChain { chain } => {

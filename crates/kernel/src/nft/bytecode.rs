@@ -77,6 +77,8 @@ pub(super) enum Expression {
     Masquerade { flags: u32 },
     /// `reject`.
     Reject { kind: u32, code: u8 },
+    /// `notrack`.
+    NoTrack,
     /// `counter`; counts are not kept.
     Counter,
     /// Anything else, by the kernel's name.
@@ -129,6 +131,7 @@ impl Expression {
             Self::DestinationNat { .. } => "nat",
             Self::Masquerade { .. } => "masq",
             Self::Reject { .. } => "reject",
+            Self::NoTrack => "notrack",
             Self::Counter => "counter",
             Self::Foreign(name) => name,
         }
@@ -240,7 +243,7 @@ impl Expression {
                 writer.u32(1, *kind);
                 writer.u8(2, *code);
             }
-            Self::Counter | Self::Foreign(_) => {}
+            Self::NoTrack | Self::Counter | Self::Foreign(_) => {}
         }
     }
 
@@ -316,6 +319,7 @@ impl Expression {
             "nat" => Self::read_nat(data)?,
             "masq" if data.find(2).is_none() => Self::Masquerade { flags: data.u32(1).unwrap_or(0) },
             "reject" => Self::Reject { kind: data.u32(1)?, code: data.u8(2).unwrap_or(0) },
+            "notrack" => Self::NoTrack,
             "counter" => Self::Counter,
             _ => return None,
         })

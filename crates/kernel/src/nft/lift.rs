@@ -104,6 +104,7 @@ impl Lifter {
             }
             Expression::Reject { .. } => Some(Statement::Reject(self.reject(expression)?)),
             Expression::Counter => Some(Statement::Counter),
+            Expression::NoTrack => Some(Statement::NoTrack),
             Expression::Payload { .. }
             | Expression::Meta { .. }
             | Expression::SetMeta { .. }

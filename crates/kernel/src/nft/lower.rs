@@ -90,6 +90,7 @@ fn lower(family: Family, statement: &Statement, out: &mut Vec<Expression>) -> Re
             out.push(Expression::Dynset { set: set.to_string(), update, key: FIRST, data, timeout });
         }
         Statement::DestinationNat(target) => lower_nat(family, target, out)?,
+        Statement::NoTrack => out.push(Expression::NoTrack),
         Statement::Masquerade { fully_random } => {
             let flags = if *fully_random { number::NAT_FULLY_RANDOM } else { 0 };
             out.push(Expression::Masquerade { flags });

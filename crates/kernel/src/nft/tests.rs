@@ -209,7 +209,7 @@ proptest! {
             })
             .collect();
         let transaction = Transaction { table: Table::new(Family::Ip, Name::constant("t")), ops };
-        let batch = Batch::new(&transaction, |_| 1000).unwrap();
+        let batch = Batch::new(&transaction, false, |_| 1000).unwrap();
         let messages: Vec<_> = Messages::new(&batch.bytes).collect();
         prop_assert_eq!(messages.len(), messages.last().unwrap().sequence as usize - 1000 + 1);
         let mut seen = vec![0; sizes.len()];
@@ -286,7 +286,7 @@ fn elements_that_do_not_fit_are_unwritable() {
     ];
     for op in cases {
         let transaction = Transaction { table: table.clone(), ops: vec![Op::AddTable, op] };
-        let result = Batch::new(&transaction, |_| 1);
+        let result = Batch::new(&transaction, false, |_| 1);
         assert!(matches!(result, Err(NftError::Unwritable { op_number: 1, .. })), "{transaction}");
     }
 }

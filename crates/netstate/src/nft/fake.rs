@@ -295,6 +295,7 @@ fn check_statement(ruleset: &Ruleset, statement: &Statement) -> Result<(), i32> 
         }),
         Statement::Foreign { .. } => Err(EINVAL),
         Statement::Match { .. }
+        | Statement::NoTrack
         | Statement::Counter
         | Statement::SetMark { .. }
         | Statement::DestinationNat(NatTarget::Address { .. })

@@ -281,6 +281,9 @@ pub enum Statement {
         /// The verdict map.
         map: Name,
     },
+    /// `notrack`: no connection tracking for this packet, and so no translation. Only in filter chains in front of it,
+    /// at [`priority::RAW`](super::priority::RAW), at prerouting and output.
+    NoTrack,
     /// Count packets and bytes. Counts are runtime state and no part of a comparison.
     Counter,
     /// `meta mark set`: the bits of `mask` become those of `value`, the others stay. `mask` = `u32::MAX` sets it whole.
@@ -379,6 +382,7 @@ impl Statement {
             | Self::Update { set, .. }
             | Self::DestinationNat(NatTarget::Map { map: set, .. }) => Some(set),
             Self::Match { .. }
+            | Self::NoTrack
             | Self::Counter
             | Self::SetMark { .. }
             | Self::DestinationNat(NatTarget::Address { .. })

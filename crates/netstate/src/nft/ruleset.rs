@@ -59,6 +59,8 @@ pub struct BaseChain {
 
 /// The customary priorities of chains (`nft` prints them by these names).
 pub mod priority {
+    /// `raw`: in front of connection tracking.
+    pub const RAW: i32 = -300;
     /// `dstnat`: where destinations are translated, at prerouting and output.
     pub const DESTINATION_NAT: i32 = -100;
     /// `filter`.

@@ -133,6 +133,8 @@ pub enum Effect {
     DestinationNat(SocketAddr),
     /// The source became this.
     Masquerade(IpAddr),
+    /// The packet belongs to no connection from here on.
+    NoTrack,
     /// The mark became this.
     Mark(u32),
     /// An element was written into a dynamic set, or given new life.

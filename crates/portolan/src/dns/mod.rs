@@ -11,7 +11,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ::dns::corefile::{FileSources, QueryLog};
-use ::dns::{CacheConfig, CacheLimit, Corefile, Name, PodNames, ResolverConfig, ZoneConfig, resolv_conf};
+use ::dns::{
+    CacheConfig, CacheLimit, Corefile, Name, PodNames, ResolverConfig, SharedZone, Zone, ZoneConfig,
+    resolv_conf,
+};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
@@ -91,7 +94,7 @@ fn config(arguments: Arguments) -> Result<Config> {
     let cache = CacheConfig { success: limit(defaults.success), denial: limit(defaults.denial), ..defaults };
     let upstreams = upstreams(arguments.upstream, &arguments.listen)?;
     Ok(Config {
-        zone: ZoneConfig {
+        zone: SharedZone::new(Zone::new(ZoneConfig {
             name_servers: arguments.listen.iter().map(SocketAddr::ip).collect(),
             ttl: arguments.ttl,
             pods: match arguments.pods {
@@ -101,7 +104,7 @@ fn config(arguments: Arguments) -> Result<Config> {
             },
             own_addresses: arguments.own_addresses,
             ..ZoneConfig::new(arguments.zone)
-        },
+        })),
         resolver: ResolverConfig { cache, ..ResolverConfig::new(upstreams) },
         listen: arguments.listen,
         status: arguments.status,

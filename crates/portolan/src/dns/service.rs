@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ::dns::corefile::QueryLog;
-use ::dns::{
-    Metrics, Resolver, ResolverConfig, Server, SharedSite, SharedZone, Site, Sockets, Zone, ZoneConfig,
-};
+use ::dns::{Metrics, Resolver, ResolverConfig, Server, SharedSite, SharedZone, Site, Sockets};
 use anyhow::{Context, Result, bail};
 use runtime::NamesStatus;
 use tokio::sync::watch;
@@ -17,8 +15,8 @@ use crate::status_page;
 
 /// What a name server needs.
 pub struct Config {
-    /// The zone.
-    pub zone: ZoneConfig,
+    /// The zone, empty as yet.
+    pub zone: Arc<SharedZone>,
     /// Who is asked for other names.
     pub resolver: ResolverConfig,
     /// Where queries come in.
@@ -37,7 +35,7 @@ pub async fn serve(config: Config, client: kube::Client, stopped: watch::Receive
         let opened = Sockets::open(*address).await;
         sockets.push(opened.with_context(|| format!("cannot answer names on {address}"))?);
     }
-    let zone = SharedZone::new(Zone::new(config.zone));
+    let zone = config.zone;
     let metrics = Arc::new(Metrics::default());
     let resolver = Resolver::new(config.resolver, metrics.clone());
     resolver.watch_loops();

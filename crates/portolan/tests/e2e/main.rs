@@ -12,6 +12,7 @@ mod kubectl;
 mod matrix;
 mod modes;
 mod names;
+mod node_names;
 mod nodes;
 mod pods;
 mod refusals;

@@ -163,6 +163,11 @@ impl<'a> Walk<'a> {
                 }
             }
             Statement::Counter => Some(Flow::Next),
+            Statement::NoTrack => {
+                self.packet.state = ConnectionState::Untracked;
+                self.step(table, place, Effect::NoTrack);
+                Some(Flow::Next)
+            }
             Statement::SetMark { mask, value } => {
                 self.packet.mark = self.packet.mark & !mask | value;
                 self.step(table, place, Effect::Mark(self.packet.mark));
