@@ -15,6 +15,7 @@ mod names;
 mod node_names;
 mod nodes;
 mod pods;
+mod proxied;
 mod refusals;
 mod sessions;
 mod walkthrough;
