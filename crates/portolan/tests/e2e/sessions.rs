@@ -9,15 +9,38 @@ use crate::harness::{Lab, PATIENCE, eventually, text};
 const OTHERS: [&str; 2] =
     ["/usr/lib/google-cloud-sdk/bin/kubectl.1.32", "/usr/lib/google-cloud-sdk/bin/kubectl.1.27"];
 
+/// A pod of its node's network with a sidecar, and one that has not come further than its init container.
+const OTHER_CONTAINERS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: of-node}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 0
+  initContainers: [{name: helper, image: busybox, restartPolicy: Always, command: [sleep, '100000']}]
+  containers: [{name: c, image: httpd}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: starting}
+spec:
+  terminationGracePeriodSeconds: 0
+  initContainers: [{name: first, image: busybox, command: [sleep, '100000']}]
+  containers: [{name: c, image: httpd}]
+"#;
+
 #[test]
 fn sessions_with_containers() {
     let lab = Lab::up(&["--nodes", "1"]);
     lab.kubectl(&["run", "box", "--image=busybox", "--", "sleep", "100000"]);
     lab.kubectl(&["run", "web", "--image=httpd", "--port=80"]);
     lab.kubectl(&["expose", "pod", "web", "--port=8080", "--target-port=80"]);
-    for pod in ["box", "web"] {
+    let applied = lab.apply(OTHER_CONTAINERS);
+    assert!(applied.status.success(), "{}", text(&applied.stderr));
+    for pod in ["box", "web", "of-node"] {
         wait(&lab, pod, "condition=Ready");
     }
+    wait(&lab, "starting", "jsonpath={.status.initContainerStatuses[0].started}=true");
     let mut programs = vec!["kubectl"];
     programs.extend(OTHERS.into_iter().filter(|path| std::path::Path::new(path).exists()));
     for program in programs {
@@ -69,6 +92,10 @@ fn commands(lab: &Lab, program: &str) {
     let (code, out, error) =
         exec(&["-i", "box", "-c", "box", "--", "sh", "-c", "read x; echo got $x"], b"it\n");
     assert_eq!((code, out.as_str()), (0, "got it\n"), "{program}: {error}");
+    for (pod, container) in [("of-node", "helper"), ("starting", "first")] {
+        let (code, out, error) = exec(&[pod, "-c", container, "--", "echo", "here"], b"");
+        assert_eq!((code, out.as_str()), (0, "here\n"), "{program} {pod}: {error}");
+    }
     // More than any buffer on the way, there and back, to the end of the input.
     let much: Vec<u8> =
         (0..3_000_000u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
@@ -123,13 +150,19 @@ fn forward(lab: &Lab, program: &str, what: &str, port: u16) -> (Running, u16, st
 }
 
 fn ports(lab: &Lab, program: &str) {
-    for (what, port) in [("pod/web", 80), ("service/web", 8080)] {
+    for (what, port, who) in
+        [("pod/web", 80, "web"), ("service/web", 8080, "web"), ("pod/of-node", 80, "node1")]
+    {
         let (_running, local, _) = forward(lab, program, what, port);
         let url = format!("http://127.0.0.1:{local}/");
         // Several connections at once, and several requests on one.
         let output =
             Command::new("curl").args(["-sS", "-Z", "--max-time", "30", &url, &url, &url]).output().unwrap();
-        assert_eq!(text(&output.stdout).matches("This is web").count(), 3, "{program} {what}: {output:?}");
+        assert_eq!(
+            text(&output.stdout).matches(&format!("This is {who}")).count(),
+            3,
+            "{program} {what}: {output:?}"
+        );
     }
     let (_running, local, log) = forward(lab, program, "pod/web", 81);
     let curl = Command::new("curl")
