@@ -1,5 +1,6 @@
 //! What the server is told by whoever starts it.
 
+use crate::access::TokenKeyError;
 use crate::kinds::{AllocationConfig, AllocationConfigError};
 use crate::pki::{Credentials, PkiError};
 use crate::store::{ListError, OpenError, StoreConfig, WriteError};
@@ -15,6 +16,8 @@ pub struct Config {
     pub authority: String,
     /// The client certificate that the server shows to the nodes' agents (logs, sessions).
     pub node_client: Credentials,
+    /// Signs tokens of ServiceAccounts: a private key of the curve P-256 as PEM, [`crate::pki::Pki::token_key`].
+    pub token_key: String,
     /// Ranges that cluster IPs and node ports are taken from.
     pub allocation: AllocationConfig,
     /// How much may be under way at once.
@@ -58,6 +61,9 @@ pub enum ServeError {
         /// Why.
         detail: String,
     },
+    /// The key of tokens cannot be used.
+    #[error(transparent)]
+    TokenKey(#[from] TokenKeyError),
     /// The stored roles and bindings cannot be read.
     #[error("the stored roles and bindings cannot be read")]
     Roles(#[from] ListError),

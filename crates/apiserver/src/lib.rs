@@ -24,5 +24,6 @@ mod server;
 pub mod status;
 pub mod store;
 
+pub use access::TokenKeyError;
 pub use config::{Config, Limits, ServeError};
 pub use server::serve;

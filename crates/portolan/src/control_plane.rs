@@ -53,6 +53,7 @@ async fn serve(
         authority: pki.authority().to_owned(),
         node_client: cluster::node_client(&pki)?,
         limits: apiserver::Limits::default(),
+        token_key: pki.token_key()?,
         allocation: AllocationConfig {
             service_ranges: vec![IpNet::V4(spec.service_cidr)],
             reserved: vec![IpNet::V4(spec.node_cidr), IpNet::V4(spec.pod_cidr)],

@@ -13,6 +13,7 @@
 
 mod aggregation;
 mod attributes;
+mod authentication;
 pub(crate) mod bootstrap;
 mod escalation;
 mod impersonation;
@@ -20,6 +21,7 @@ mod index;
 mod node;
 mod rbac;
 mod rule;
+mod tokens;
 mod user;
 
 use std::sync::Arc;
@@ -27,40 +29,50 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 pub(crate) use aggregation::{aggregate, keep_aggregated};
-pub(crate) use attributes::Attributes;
+pub(crate) use attributes::{Attributes, Subject};
 pub(crate) use escalation::Grant;
 pub(crate) use index::Decision;
 pub(crate) use node::{NodeChange, restrict};
 pub(crate) use rbac::Rbac;
+pub(crate) use rule::Rule;
+pub use tokens::TokenKeyError;
+pub(crate) use tokens::{Bound, Claims, ISSUER, LEGACY_ISSUER, Reference, Tokens};
 pub(crate) use user::User;
 
+use crate::config::ServeError;
 use crate::status::Status;
-use crate::store::{ListError, Store};
+use crate::store::Store;
 
 /// Authentication and authorization of one server.
 pub(crate) struct Access {
     rbac: Rbac,
+    tokens: Tokens,
+    store: Arc<Store>,
 }
 
 impl Access {
-    /// Reads the roles and bindings that are stored.
+    /// Reads the roles and bindings that are stored. `token_key` signs tokens.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub(crate) fn new(store: &Arc<Store>) -> Result<Self, ListError> {
-        Ok(Self { rbac: Rbac::new(Arc::clone(store))? })
+    /// When the store cannot be read, or the key is none.
+    pub(crate) fn new(store: &Arc<Store>, token_key: &str) -> Result<Self, ServeError> {
+        let (rbac, tokens) = (Rbac::new(Arc::clone(store))?, Tokens::new(token_key)?);
+        Ok(Self { rbac, tokens, store: Arc::clone(store) })
     }
 
     /// The user that a request acts for: the caller, or whom the caller impersonates.
     ///
     /// # Errors
-    /// 403 when the caller may not act as the user that it names.
+    /// 401 for a token that is not good; 403 when the caller may not act as the user that it names.
     pub(crate) fn user(
         &self,
         certificate: Option<Arc<User>>,
         headers: &HeaderMap,
     ) -> Result<Arc<User>, Status> {
-        let caller = certificate.unwrap_or_else(|| Arc::new(User::anonymous()));
+        let caller = match certificate {
+            Some(user) => user,
+            None => self.bearer(headers)?.unwrap_or_else(|| Arc::new(User::anonymous())),
+        };
         match impersonation::wanted(headers)? {
             None => Ok(caller),
             Some(wanted) => {
@@ -86,6 +98,11 @@ impl Access {
             Decision { allowed: true, .. } => Ok(()),
             Decision { reason, .. } => Err(attributes.forbidden(user, &reason)),
         }
+    }
+
+    /// What signs and checks tokens.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// The roles and bindings.

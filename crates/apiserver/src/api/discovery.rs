@@ -11,7 +11,7 @@ use super::render::ranges;
 use super::subresources::subresources;
 use super::tags::{hash, tagged};
 use crate::http::{Answer, json, json_bytes};
-use crate::kinds::{Registry, Served};
+use crate::kinds::{Kind, Registry, Served};
 use crate::status::Status;
 
 /// The release whose API this is.
@@ -19,6 +19,8 @@ const MINOR: &str = "33";
 const GIT_VERSION: &str = "v1.33.0+portolan";
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// Verbs of questions, which are not stored.
+const ASKING: [&str; 1] = ["create"];
 /// Versions of the document that holds everything; they differ in nothing but their name.
 const AGGREGATED: [&str; 2] = ["v2", "v2beta1"];
 
@@ -134,7 +136,7 @@ pub(super) fn resources(registry: &Registry, group: &str, version: &str) -> Resu
         let kind = &served.kind;
         let mut entry = json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
-            "verbs": VERBS,
+            "verbs": verbs(kind),
         });
         name_lists(&mut entry, served);
         list.push(entry);
@@ -158,6 +160,10 @@ pub(super) fn resources(registry: &Registry, group: &str, version: &str) -> Resu
     let value =
         json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": list});
     Ok(json(StatusCode::OK, &value))
+}
+
+fn verbs(kind: &Kind) -> &'static [&'static str] {
+    if kind.is_review() { &ASKING } else { &VERBS }
 }
 
 /// Short names and categories stand with the stored version only, so that kubectl has one answer.
@@ -221,7 +227,7 @@ fn aggregated_resource(served: &Served) -> Value {
     let mut entry = json!({
         "resource": kind.plural, "responseKind": response(own),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": kind.singular, "verbs": VERBS,
+        "singularResource": kind.singular, "verbs": verbs(kind),
     });
     name_lists(&mut entry, served);
     let subs: Vec<Value> = subresources(served)

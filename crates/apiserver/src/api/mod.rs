@@ -19,10 +19,13 @@ mod patch;
 mod proxy;
 mod read;
 mod render;
+mod reviews;
+mod service_accounts;
 mod sessions;
 mod subresources;
 mod tags;
 mod target;
+mod tokens;
 mod watch;
 mod write;
 mod writer;
@@ -52,6 +55,8 @@ use target::{Part, Route, Target};
 pub(crate) struct Api {
     store: Arc<Store>,
     access: Access,
+    /// The authority's certificate, for those who are given a token.
+    authority: String,
     allocation: Allocation,
     bounds: Bounds,
     agents: NodeAgents,
@@ -98,10 +103,11 @@ impl Api {
         let registry = signal::Sender::new(Arc::clone(Registry::built_in()));
         let upstream = proxy::Upstream::new()?;
         let store = Arc::new(store);
-        let access = Access::new(&store)?;
+        let access = Access::new(&store, &config.token_key)?;
         let api = Self {
             store,
             access,
+            authority: config.authority.clone(),
             allocation,
             bounds: Bounds::new(&config.limits),
             agents,
@@ -158,6 +164,7 @@ impl Api {
             let answer = match route {
                 Route::Objects(target) => api.objects(Target { caller, ..target }, call).await,
                 Route::Health(probe, check) => api.health(probe, check.as_deref(), &call),
+                Route::OpenId | Route::OpenIdKeys => Ok(api.open_id(&route)),
                 other => {
                     // Writing a document takes long enough to hold up others on this thread.
                     let written = tokio::task::spawn_blocking(move || {
@@ -190,6 +197,11 @@ impl Api {
             (Part::Log, &Method::GET, true) => self.log(&target, &call).await,
             (Part::Scale, &Method::GET, true) => self.read_scale(&target),
             (Part::Scale, &Method::PUT | &Method::PATCH, true) => self.write_scale(&target, &call).await,
+            (Part::Whole, &Method::POST, false) if target.served.kind.is_review() => {
+                self.review(&target, &call)
+            }
+            _ if target.served.kind.is_review() => Err(Status::method_not_allowed()),
+            (Part::Token, &Method::POST, true) => self.token(&target, &call),
             (Part::Binding, &Method::POST, true) => self.bind(&target, &call).await,
             (Part::Eviction, &Method::POST, true) => self.evict(&target, &call).await,
             (Part::Finalize, &Method::PUT, true) => self.update(&target, &call).await,
@@ -255,7 +267,9 @@ fn documents(route: &Route, call: &Call, registry: &Registry, openapi: &Document
             Ok(json_answer(StatusCode::OK, &none))
         }
         Route::Version => Ok(discovery::version()),
-        Route::Health(..) | Route::Objects(_) => Err(Status::unknown_path()),
+        Route::Health(..) | Route::OpenId | Route::OpenIdKeys | Route::Objects(_) => {
+            Err(Status::unknown_path())
+        }
     }
 }
 

@@ -36,6 +36,10 @@ pub(super) fn subresources(served: &Served) -> Vec<Sub> {
             let kind = Some(("", "v1", "ServiceProxyOptions"));
             out.push(Sub { name: "proxy", kind, verbs: &PROXY_VERBS });
         }
+        ("", "ServiceAccount") => {
+            let kind = Some(("authentication.k8s.io", "v1", "TokenRequest"));
+            out.push(Sub { name: "token", kind, verbs: &["create"] });
+        }
         ("", "Namespace") => out.push(Sub { name: "finalize", kind: None, verbs: &["update"] }),
         _ => {}
     }

@@ -34,6 +34,10 @@ pub(crate) enum Route {
     /// The ReplicationControllers: none. Clients that look at every workload ask for them without looking first whether
     /// they are served (`kubectl cluster-info dump`).
     NoReplicationControllers,
+    /// `/.well-known/openid-configuration`.
+    OpenId,
+    /// `/openid/v1/jwks`.
+    OpenIdKeys,
     /// Objects.
     Objects(Target),
 }
@@ -66,6 +70,8 @@ pub(crate) enum Part {
     Log,
     /// `/binding` of a pod.
     Binding,
+    /// `/token` of a ServiceAccount.
+    Token,
     /// `/eviction` of a pod.
     Eviction,
     /// `/finalize` of a namespace.
@@ -110,6 +116,8 @@ impl Route {
                 Some(Self::Health(Probe::parse(probe)?, parts.get(1).map(|check| (*check).to_owned())))
             }
             ["version"] => Some(Self::Version),
+            [".well-known", "openid-configuration"] => Some(Self::OpenId),
+            ["openid", "v1", "jwks"] => Some(Self::OpenIdKeys),
             ["api"] => Some(Self::CoreVersions),
             ["apis"] => Some(Self::Groups),
             ["apis", group] => Some(Self::Group((*group).to_owned())),
@@ -201,6 +209,7 @@ fn part_of(served: &Served, segment: &str) -> Option<Part> {
         ("exec", Part::Session(Session::Exec), kind.is("", "Pod")),
         ("attach", Part::Session(Session::Attach), kind.is("", "Pod")),
         ("portforward", Part::Session(Session::PortForward), kind.is("", "Pod")),
+        ("token", Part::Token, kind.is("", "ServiceAccount")),
         ("finalize", Part::Finalize, kind.is("", "Namespace")),
         ("proxy", Part::Proxy, kind.is("", "Pod") || kind.is("", "Service")),
     ];

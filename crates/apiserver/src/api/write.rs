@@ -68,6 +68,7 @@ impl Api {
         if let Some(metadata) = meta::metadata_mut(&mut object).filter(|_| !target.name.is_empty()) {
             metadata.insert("name".to_owned(), target.name.as_str().into());
         }
+        self.give_account(target, &mut object).await?;
         meta::on_create(&mut object, kind, &target.namespace, Timestamp::now());
         // What is wrong with the object is told before what is wrong with its surroundings.
         kind.prepare_create(&mut object)?;
@@ -197,6 +198,7 @@ fn prepare_part(target: &Target, new: &mut Value, old: &Value) -> Result<(), Sta
         | Part::Scale
         | Part::Log
         | Part::Binding
+        | Part::Token
         | Part::Eviction
         | Part::Session(_)
         | Part::Proxy => kind.prepare_update(new, old),

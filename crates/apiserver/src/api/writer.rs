@@ -54,9 +54,13 @@ impl<'a> Write<'a> {
                 Part::Status => "status",
                 Part::Scale => "scale",
                 Part::Finalize => "finalize",
-                Part::Whole | Part::Log | Part::Binding | Part::Eviction | Part::Session(_) | Part::Proxy => {
-                    ""
-                }
+                Part::Whole
+                | Part::Log
+                | Part::Binding
+                | Part::Token
+                | Part::Eviction
+                | Part::Session(_)
+                | Part::Proxy => "",
             },
             time: meta::time_text(Timestamp::now()),
         };

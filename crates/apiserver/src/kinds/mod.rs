@@ -34,6 +34,7 @@ mod pod;
 pub(crate) mod rbac;
 mod registry;
 mod replica_set;
+pub(crate) mod review;
 mod schema;
 mod secret;
 mod service;

@@ -39,7 +39,7 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), PkiError> {
     write().map_err(|source| unwritten(path, source))
 }
 
-fn read(path: &Path) -> Result<Option<String>, PkiError> {
+pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -162,6 +162,22 @@ impl Pki {
         self.pair(file, &Purpose::Client { common_name: user, organization: group })
     }
 
+    /// The key that signs tokens of ServiceAccounts, of the curve P-256, as PEM (PKCS #8); kept as
+    /// `service-accounts.key`, made when it is not there.
+    ///
+    /// # Errors
+    /// As [`PkiError`] says.
+    pub fn token_key(&self) -> Result<String, PkiError> {
+        let path = self.directory.join("service-accounts.key");
+        if let Some(key) = files::read(&path)? {
+            return Ok(key);
+        }
+        let issue = |source| PkiError::Issue { name: "the tokens".to_owned(), source };
+        let key = KeyPair::generate().map_err(issue)?.serialize_pem();
+        files::write_private(&path, &key)?;
+        Ok(key)
+    }
+
     fn pair(&self, file: &str, purpose: &Purpose<'_>) -> Result<Credentials, PkiError> {
         if let Some(pair) = files::read_pair(&self.directory, file)?
             && self.still_fits(&pair, purpose)

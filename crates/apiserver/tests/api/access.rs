@@ -182,3 +182,116 @@ async fn a_node_is_held_to_its_own_things() {
     server.kubectl_input(path, bind).await;
     server.kubectl(&delete).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reviews_say_what_would_be_decided() {
+    let server = Server::start().await;
+    let who: Value =
+        serde_json::from_str(&server.kubectl("auth whoami -o json --as=ann --as-group=devs").await).unwrap();
+    assert_eq!(who["status"]["userInfo"]["username"], "ann");
+    assert_eq!(who["status"]["userInfo"]["groups"], serde_json::json!(["devs", "system:authenticated"]));
+    server.kubectl("create rolebinding ann --clusterrole=view --user=ann").await;
+    for (question, answer) in [
+        ("get pods", "yes"),
+        ("get secrets", "no"),
+        ("create deployments.apps", "no"),
+        ("get pods --subresource=log", "yes"),
+        ("get pods -A", "no"),
+        ("get /healthz", "yes"),
+        ("get /metrics", "no"),
+    ] {
+        let output = server.kubectl_with(&format!("auth can-i {question} {ANN}"), "").await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(said.trim().lines().last().unwrap_or_default(), answer, "{question}");
+    }
+    assert_eq!(server.kubectl("auth can-i * * --all-namespaces").await.trim(), "yes");
+    let list = server.kubectl(&format!("auth can-i --list {ANN}")).await;
+    for line in ["deployments.apps", "[/healthz]", "selfsubjectreviews.authentication.k8s.io"] {
+        assert!(list.contains(line), "{line}: {list}");
+    }
+    let review = r#"{"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": "ann",
+        "resourceAttributes": {"verb": "list", "resource": "services", "namespace": "default"}}}"#;
+    let said = server.kubectl_input("create -o json -f -", review).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["status"]["allowed"], true);
+    assert_eq!(
+        said["status"]["reason"],
+        r#"RBAC: allowed by RoleBinding "ann/default" of ClusterRole "view" to User "ann""#
+    );
+    let nobody = server.kubectl_fails("create -f -", &review.replace("\"user\": \"ann\",", "")).await;
+    assert!(nobody.contains("at least one of user or group must be specified"), "{nobody}");
+    let manifest = r#"{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r", "namespace": "default"},
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}"#;
+    server.kubectl_input("auth reconcile -f -", manifest).await;
+    server.kubectl_input("auth reconcile -f -", &manifest.replace("\"get\"", "\"list\"")).await;
+    let verbs = server.kubectl("get role r -o jsonpath={.rules[*].verbs[*]}").await;
+    assert!(verbs.contains("get") && verbs.contains("list"), "{verbs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_good_as_long_as_what_they_are_bound_to() {
+    let server = Server::start().await;
+    server.kubectl("create serviceaccount robot").await;
+    server.kubectl("create rolebinding robot --clusterrole=view --serviceaccount=default:robot").await;
+    let with = |token: &str| server.kubeconfig_with_token(token.trim());
+    let token = server.kubectl("create token robot --duration=20m").await;
+    let robot = with(&token);
+    let who: Value =
+        serde_json::from_str(&server.kubectl(&format!("auth whoami -o json {robot}")).await).unwrap();
+    let info = &who["status"]["userInfo"];
+    assert_eq!(info["username"], "system:serviceaccount:default:robot");
+    assert_eq!(info["groups"][1], "system:serviceaccounts:default");
+    assert!(
+        info["extra"]["authentication.kubernetes.io/credential-id"][0].as_str().unwrap().starts_with("JTI=")
+    );
+    server.kubectl(&format!("get pods {robot}")).await;
+    assert!(server.kubectl_fails(&format!("get secrets {robot}"), "").await.contains("Forbidden"));
+    let short = server.kubectl_fails("create token robot --duration=1s", "").await;
+    assert!(short.contains("may not specify a duration less than 10 minutes"), "{short}");
+    assert!(
+        server
+            .kubectl_fails("create token nobody", "")
+            .await
+            .contains(r#"serviceaccounts "nobody" not found"#)
+    );
+
+    // For others, not for this server; a review for that audience knows it.
+    let vault = server.kubectl("create token robot --audience=vault").await;
+    assert!(server.kubectl_fails(&format!("get pods {}", with(&vault)), "").await.contains("Unauthorized"));
+    let review = |token: &str, audience: &str| {
+        format!(
+            r#"{{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {{"token": "{}", "audiences": ["{audience}"]}}}}"#,
+            token.trim()
+        )
+    };
+    let asked = server.kubectl_input("create -o json -f -", &review(&vault, "vault")).await;
+    assert!(asked.contains(r#""authenticated": true"#), "{asked}");
+    let asked = server.kubectl_input("create -o json -f -", &review(&vault, "other")).await;
+    assert!(!asked.contains(r#""authenticated": true"#), "{asked}");
+
+    // Bound to a Secret; and one that lives in a Secret.
+    server.kubectl("create secret generic key").await;
+    let bound =
+        with(&server.kubectl("create token robot --bound-object-kind=Secret --bound-object-name=key").await);
+    server.kubectl(&format!("get pods {bound}")).await;
+    server.kubectl("delete secret key").await;
+    assert!(server.kubectl_fails(&format!("get pods {bound}"), "").await.contains("Unauthorized"));
+    let secret = r#"{"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "old", "annotations": {"kubernetes.io/service-account.name": "robot"}}}"#;
+    server.kubectl_input("create -f -", secret).await;
+    use base64::Engine as _;
+    let kept = server.kubectl("get secret old -o jsonpath={.data.token}").await;
+    let kept = base64::engine::general_purpose::STANDARD.decode(kept.trim()).unwrap();
+    let legacy = with(std::str::from_utf8(&kept).unwrap());
+    server.kubectl(&format!("get pods {legacy}")).await;
+    server.kubectl("delete secret old").await;
+    assert!(server.kubectl_fails(&format!("get pods {legacy}"), "").await.contains("Unauthorized"));
+
+    server.kubectl("delete serviceaccount robot").await;
+    assert!(server.kubectl_fails(&format!("get pods {robot}"), "").await.contains("Unauthorized"));
+    server.kubectl("create serviceaccount robot").await;
+    let again = server.kubectl_fails(&format!("get pods {robot}"), "").await;
+    assert!(again.contains("Unauthorized"), "a successor is another: {again}");
+    assert!(server.kubectl("get --raw=/openid/v1/jwks").await.contains("P-256"));
+    assert!(server.kubectl("get --raw=/.well-known/openid-configuration").await.contains("ES256"));
+}

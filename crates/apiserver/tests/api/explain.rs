@@ -12,7 +12,7 @@ async fn every_kind_is_explained() {
     for line in resources.lines() {
         // NAME [SHORTNAMES] APIVERSION NAMESPACED KIND VERBS [CATEGORIES]
         let words: Vec<&str> = line.split_whitespace().collect();
-        let verbs = words.iter().position(|word| word.contains("get")).unwrap();
+        let verbs = words.iter().position(|word| word.contains("get") || *word == "create").unwrap();
         let (name, version, kind) = (words[0], words[verbs - 3], words[verbs - 1]);
         let explained = server.kubectl(&format!("explain {name} --api-version={version} --recursive")).await;
         assert!(explained.contains(&format!("KIND:       {kind}\n")), "{line}\n{explained}");

@@ -32,6 +32,7 @@ pub fn config(folder: &Path, pki: &Pki, address: SocketAddr) -> Config {
         authority: pki.authority().to_owned(),
         node_client: pki.client("apiserver-node-client", "kube-apiserver", "system:masters").unwrap(),
         limits: Limits::default(),
+        token_key: pki.token_key().unwrap(),
         allocation: AllocationConfig {
             service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
             reserved: Vec::new(),
@@ -78,6 +79,24 @@ impl Server {
         Kubeconfig { cluster: "test", user, server: &server, authority, credentials: &credentials }
             .write(&path)
             .unwrap();
+        format!("--kubeconfig={}", path.display())
+    }
+
+    /// Writes a kubeconfig for the bearer of a token; the option that makes kubectl use it.
+    pub fn kubeconfig_with_token(&self, token: &str) -> String {
+        use base64::Engine as _;
+        let authority = base64::engine::general_purpose::STANDARD.encode(self.pki.authority());
+        let text = format!(
+            "{{apiVersion: v1, kind: Config, current-context: t, \
+             clusters: [{{name: t, cluster: {{server: \"https://{}\", certificate-authority-data: {authority}}}}}], \
+             users: [{{name: t, user: {{token: \"{token}\"}}}}], \
+             contexts: [{{name: t, context: {{cluster: t, user: t}}}}]}}",
+            self.address
+        );
+        // The end of the signature: no two tokens have the same.
+        let end = &token[token.len() - 12..];
+        let path = self.folder.path().join(format!("{end}.kubeconfig"));
+        std::fs::write(&path, text).unwrap();
         format!("--kubeconfig={}", path.display())
     }
 

@@ -54,6 +54,9 @@ impl Writer<'_> {
         let namespace = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
         let collection = format!("{}{namespace}/{}", self.base, kind.plural);
         let subject = Subject { served: self.served, noun: &noun, schema: &schema, strategic: built_in };
+        if kind.is_review() {
+            return self.path(collection, vec![("post", subject.create(format!("create a {plain}")))]);
+        }
         if kind.namespaced {
             let everywhere = Subject { noun: &format!("{plain}ForAllNamespaces"), ..subject };
             let path = format!("{}/{}", self.base, kind.plural);

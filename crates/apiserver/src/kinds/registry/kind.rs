@@ -11,7 +11,7 @@ use crate::kinds::allocation::Reservation;
 use crate::kinds::schema::{self, Shape};
 use crate::kinds::strategy::{Context, Refusal, Rules};
 use crate::kinds::table::Column;
-use crate::kinds::{field, metadata};
+use crate::kinds::{field, metadata, review};
 use crate::status::{Cause, Status};
 
 /// A word of a kind: fixed for built-in kinds, owned for others.
@@ -114,6 +114,11 @@ impl std::fmt::Debug for Kind {
 }
 
 impl Kind {
+    /// A question that is answered and not stored: it has the verb create alone.
+    pub fn is_review(&self) -> bool {
+        [review::AUTHENTICATION, review::AUTHORIZATION].contains(&&*self.group)
+    }
+
     /// `v1`, `apps/v1`: the apiVersion that is stored.
     pub fn api_version(&self) -> String {
         super::api_version(&self.group, &self.version)

@@ -7,8 +7,8 @@ use super::kind::BuiltIn;
 use crate::kinds::strategy::Rules;
 use crate::kinds::{
     config_map, controller_revision, daemon_set, deployment, endpoint_slice, endpoints, event, ingress,
-    lease, names, namespace, network_policy, node, pod, rbac, replica_set, secret, service, service_account,
-    service_cidr,
+    lease, names, namespace, network_policy, node, pod, rbac, replica_set, review, secret, service,
+    service_account, service_cidr,
 };
 
 /// Wanted and present number of replicas, and the selector.
@@ -47,7 +47,7 @@ fn no_row(_: &Value, _: Timestamp) -> Vec<Value> {
 }
 
 /// In the order in which discovery lists them.
-pub(super) static KINDS: [BuiltIn; 24] = [
+pub(super) static KINDS: [BuiltIn; 30] = [
     BuiltIn {
         plural: "namespaces",
         singular: "namespace",
@@ -267,5 +267,52 @@ pub(super) static KINDS: [BuiltIn; 24] = [
         row: rbac::binding_row,
         name_rule: rbac::path_segment,
         ..kind(rbac::GROUP, "v1", "RoleBinding", &rbac::Binding { namespaced: true })
+    },
+    BuiltIn {
+        plural: "selfsubjectreviews",
+        singular: "selfsubjectreview",
+        namespaced: false,
+        columns: review::COLUMNS,
+        row: review::row,
+        ..kind(review::AUTHENTICATION, "v1", "SelfSubjectReview", &review::Review)
+    },
+    BuiltIn {
+        plural: "tokenreviews",
+        singular: "tokenreview",
+        namespaced: false,
+        columns: review::COLUMNS,
+        row: review::row,
+        ..kind(review::AUTHENTICATION, "v1", "TokenReview", &review::Review)
+    },
+    BuiltIn {
+        plural: "localsubjectaccessreviews",
+        singular: "localsubjectaccessreview",
+        columns: review::COLUMNS,
+        row: review::row,
+        ..kind(review::AUTHORIZATION, "v1", "LocalSubjectAccessReview", &review::Review)
+    },
+    BuiltIn {
+        plural: "selfsubjectaccessreviews",
+        singular: "selfsubjectaccessreview",
+        namespaced: false,
+        columns: review::COLUMNS,
+        row: review::row,
+        ..kind(review::AUTHORIZATION, "v1", "SelfSubjectAccessReview", &review::Review)
+    },
+    BuiltIn {
+        plural: "selfsubjectrulesreviews",
+        singular: "selfsubjectrulesreview",
+        namespaced: false,
+        columns: review::COLUMNS,
+        row: review::row,
+        ..kind(review::AUTHORIZATION, "v1", "SelfSubjectRulesReview", &review::Review)
+    },
+    BuiltIn {
+        plural: "subjectaccessreviews",
+        singular: "subjectaccessreview",
+        namespaced: false,
+        columns: review::COLUMNS,
+        row: review::row,
+        ..kind(review::AUTHORIZATION, "v1", "SubjectAccessReview", &review::Review)
     },
 ];
