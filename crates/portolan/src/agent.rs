@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments, state: &StateRoot) -> Result<ExitCode> {
     let images = state.images();
     process::serve(|stopped| async move {
         let config = pods_config(&spec, &node, &paths, images)?;
-        let client = cluster::client(&paths.node(&node.name).kubeconfig()).await?;
+        let client = cluster::client(&paths.node(&node.name).kubeconfig(), "portolan-agent").await?;
         kernel::process::announce_ready()?;
         let pods = pods::run(config, client.clone(), until_stopped(stopped.clone()));
         let proxy = run_proxy(&spec, &node, client.clone(), stopped.clone());

@@ -61,7 +61,7 @@ async fn serve(
         },
     };
     let server = tokio::spawn(apiserver::serve(config, listeners, until_stopped(stopped.clone())));
-    let client = cluster::client(&paths.control_plane().kubeconfig()).await?;
+    let client = cluster::client(&paths.control_plane().kubeconfig(), "portolan-controllers").await?;
     cluster::wait_until_serving(&client).await?;
     kernel::process::announce_ready()?;
     tracing::info!(lab = %spec.name, api = %spec.control_plane, "serving");

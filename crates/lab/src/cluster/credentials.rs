@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use apiserver::pki::{Credentials, Kubeconfig, Pki, ServerName};
+use http::header::{HeaderValue, USER_AGENT};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig as KubeconfigFile};
 
@@ -76,15 +77,17 @@ pub fn node_server_files(paths: &LabPaths, node: &str) -> ServerFiles {
     }
 }
 
-/// A client by a kubeconfig file.
+/// A client by a kubeconfig file. The API server knows it as `program`: that is who owns the fields it writes.
 ///
 /// # Errors
 /// When the file is missing or damaged.
-pub async fn client(kubeconfig: &Path) -> Result<Client> {
+pub async fn client(kubeconfig: &Path, program: &'static str) -> Result<Client> {
     let context = || format!("cannot use {}", kubeconfig.display());
     let file = KubeconfigFile::read_from(kubeconfig).with_context(context)?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .with_context(context)?;
+    let agent = HeaderValue::from_str(&format!("{program}/{}", env!("CARGO_PKG_VERSION")))?;
+    config.headers.push((USER_AGENT, agent));
     Client::try_from(config).with_context(context)
 }

@@ -143,7 +143,7 @@ fn arguments(state: &StateRoot, words: &[&str]) -> Vec<OsString> {
 /// # Errors
 /// When the kubeconfig is missing or damaged.
 pub async fn client(paths: &LabPaths) -> Result<Client> {
-    credentials::client(&paths.kubeconfig()).await
+    credentials::client(&paths.kubeconfig(), "portolan-lab").await
 }
 
 fn say_what_to_try(state: &StateRoot, spec: &LabSpec, paths: &LabPaths, took: Duration) {

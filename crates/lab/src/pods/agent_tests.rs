@@ -57,7 +57,7 @@ impl Server {
         let file =
             Kubeconfig { cluster: "test", user: "admin", server: &server, authority, credentials: &admin };
         file.write(&path).unwrap();
-        let client = crate::cluster::client(&path).await.unwrap();
+        let client = crate::cluster::client(&path, "portolan-agent").await.unwrap();
         Self { directory, client }
     }
 
