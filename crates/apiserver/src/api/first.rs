@@ -47,9 +47,10 @@ impl Api {
             }
             None => {
                 meta::on_create(&mut object, kind, "", Timestamp::now());
+                let unowned = kind.unowned(&object);
                 kind.prepare_create(&mut object).map_err(|status| unreadable(&status.message))?;
                 let writer = Writer::server(kind.api_version(), Timestamp::now());
-                writer.own_created(Node::root(kind), &mut object, Ownership::Difference);
+                writer.own_created(Node::root(kind), &mut object, &unowned, Ownership::Difference);
                 self.store.write(Operation::Create { key, object }).await
             }
         };

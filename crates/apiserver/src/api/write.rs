@@ -71,12 +71,13 @@ impl Api {
         self.give_account(target, &mut object).await?;
         meta::on_create(&mut object, kind, &target.namespace, Timestamp::now());
         // What is wrong with the object is told before what is wrong with its surroundings.
+        let unowned = kind.unowned(&object);
         kind.prepare_create(&mut object)?;
         if kind.namespaced {
             self.check_namespace(target)?;
         }
         self.admit(target, "create", &object, &Value::Null)?;
-        write.writer.own_created(write.root(), &mut object, ownership);
+        write.writer.own_created(write.root(), &mut object, &unowned, ownership);
         let reservation = kind.allocate(&mut object, None, &self.context(write.dry_run))?;
         let key = target.key();
         if write.dry_run {

@@ -89,10 +89,16 @@ impl Writer {
         }
     }
 
-    /// Writes the entries of a new object into it.
-    pub(super) fn own_created(&self, root: Node<'_>, object: &mut Value, ownership: Ownership) {
+    /// Writes the entries of a new object into it; what is at the JSON pointers `unowned` belongs to nobody.
+    pub(super) fn own_created(
+        &self,
+        root: Node<'_>,
+        object: &mut Value,
+        unowned: &[&str],
+        ownership: Ownership,
+    ) {
         let managed = match ownership {
-            Ownership::Difference => fields::on_create(root, object, &self.author()),
+            Ownership::Difference => fields::on_create(root, object, unowned, &self.author()),
             Ownership::Applied(managed) => managed,
         };
         meta::set_managed_fields(object, managed);

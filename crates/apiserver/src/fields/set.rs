@@ -97,6 +97,18 @@ impl<'a> Set<'a> {
         }
     }
 
+    /// Takes out a path of members and all below it.
+    pub(super) fn remove_below(&mut self, path: &[&str]) {
+        let Some((name, rest)) = path.split_first() else { return };
+        self.entries.retain_mut(|entry| {
+            if !matches!(&entry.element, PathElement::Field(field) if field == name) {
+                return true;
+            }
+            entry.children.remove_below(rest);
+            !rest.is_empty() && entry.holds()
+        });
+    }
+
     /// The paths of this set that the other does not have.
     pub(super) fn difference(mut self, other: &Set<'_>) -> Self {
         if other.is_empty() {

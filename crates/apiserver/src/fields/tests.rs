@@ -80,15 +80,25 @@ fn the_creator_owns_what_it_says() {
     assert_eq!(managed.to_string(), expected.to_string(), "the order of steps counts, too");
     let service =
         json!({"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], "selector": {"a": "b"}}});
-    let managed = on_create(root("Service"), &service, &author("kubectl")).unwrap();
+    let managed = on_create(root("Service"), &service, &[], &author("kubectl")).unwrap();
     let spec = json!({"f:ports": {".": {}, "k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}, "f:selector": {}});
     assert_eq!(managed[0]["fieldsV1"], json!({ "f:spec": spec }));
 }
 
 #[test]
+fn what_the_server_fills_in_belongs_to_nobody() {
+    let namespace = json!({"metadata": {"name": "a", "labels": {"b": "c"}}, "spec": {"finalizers": ["kubernetes"]},
+        "status": {"phase": "Active"}});
+    let unowned = ["/status", "/spec/finalizers", "/spec/none", "/metadata/labels/other"];
+    let managed = on_create(root("Namespace"), &namespace, &unowned, &author("kubectl")).unwrap();
+    assert_eq!(managed[0]["fieldsV1"], json!({"f:metadata": {"f:labels": {".": {}, "f:b": {}}}}));
+}
+
+#[test]
 fn a_write_takes_what_it_changes() {
     let mut live = deployment(3, "httpd");
-    live["metadata"]["managedFields"] = on_create(root("Deployment"), &live, &author("kubectl")).unwrap();
+    live["metadata"]["managedFields"] =
+        on_create(root("Deployment"), &live, &[], &author("kubectl")).unwrap();
     let mut new = live.clone();
     new["spec"]["replicas"] = 5.into();
     new["metadata"]["labels"] = json!({"tier": "front"});
@@ -145,7 +155,7 @@ fn without_entries_nothing_is_tracked_until_the_first_apply() {
 fn conflicts_are_told_in_kubernetes_words() {
     let mut live = deployment(3, "httpd");
     live["metadata"]["managedFields"] =
-        on_create(root("Deployment"), &live, &author("kubectl-client-side-apply")).unwrap();
+        on_create(root("Deployment"), &live, &[], &author("kubectl-client-side-apply")).unwrap();
     let config = |replicas: u64, image: &str| {
         json!({"metadata": {"name": "web"}, "spec": {"replicas": replicas, "template": {"spec": {"containers": [
             {"name": "main", "image": image}]}}}})
@@ -230,7 +240,7 @@ fn kubectl_takes_over_what_it_applied_from_the_clients_side() {
     let mut live = json!({"metadata": {"name": "a", "annotations": {
         "kubectl.kubernetes.io/last-applied-configuration": last.to_string()}}, "data": {"k": "v", "l": "v"}});
     live["metadata"]["managedFields"] =
-        on_create(root("ConfigMap"), &live, &author("kubectl-client-side-apply")).unwrap();
+        on_create(root("ConfigMap"), &live, &[], &author("kubectl-client-side-apply")).unwrap();
     let config = json!({"metadata": {"name": "a"}, "data": {"k": "w", "l": "v"}});
     assert!(apply_as("other", "ConfigMap", Some(&live), config.clone(), false).is_err());
     let applied = apply_as("kubectl", "ConfigMap", Some(&live), config.clone(), false).unwrap();
@@ -303,7 +313,7 @@ fn items_keep_their_order_and_new_ones_find_their_place() {
 #[test]
 fn at_most_ten_writers_are_kept_apart() {
     let mut live = json!({"metadata": {"name": "a"}, "data": {"k": "v"}});
-    live["metadata"]["managedFields"] = on_create(root("ConfigMap"), &live, &author("creator")).unwrap();
+    live["metadata"]["managedFields"] = on_create(root("ConfigMap"), &live, &[], &author("creator")).unwrap();
     for place in 0..20 {
         let mut new = live.clone();
         new["data"][format!("k{place}")] = "v".into();
@@ -318,7 +328,8 @@ fn at_most_ten_writers_are_kept_apart() {
 #[test]
 fn a_status_is_owned_through_its_subresource() {
     let mut live = deployment(1, "httpd");
-    live["metadata"]["managedFields"] = on_create(root("Deployment"), &live, &author("kubectl")).unwrap();
+    live["metadata"]["managedFields"] =
+        on_create(root("Deployment"), &live, &[], &author("kubectl")).unwrap();
     let mut new = live.clone();
     new["status"] = json!({"replicas": 1, "conditions": [{"type": "Available", "status": "True"}]});
     let status = Author { subresource: "status", ..author("kubectl") };

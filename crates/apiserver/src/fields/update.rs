@@ -6,9 +6,13 @@ use super::compare::{Comparison, NOTHING, compare};
 use super::owner::{Author, Operation, Owner, cap, decode, encode};
 use crate::kinds::Node;
 
-/// The entries of a new object: its creator owns all that it says.
-pub(crate) fn on_create(root: Node<'_>, new: &Value, author: &Author<'_>) -> Option<Value> {
-    let comparison = compare(root, &NOTHING, new);
+/// The entries of a new object: its creator owns all that it says, but for what is at the JSON pointers `unowned`.
+pub(crate) fn on_create(root: Node<'_>, new: &Value, unowned: &[&str], author: &Author<'_>) -> Option<Value> {
+    let mut comparison = compare(root, &NOTHING, new);
+    for place in unowned {
+        let path: Vec<&str> = place.split('/').skip(1).collect();
+        comparison.changed.remove_below(&path);
+    }
     updated(comparison, Vec::new(), author)
 }
 

@@ -33,6 +33,10 @@ impl Rules for Namespace {
         }
     }
 
+    fn filled_in(&self) -> &'static [&'static str] {
+        &["/spec/finalizers"]
+    }
+
     fn reset_for_create(&self, object: &mut Value) {
         let mut finalizers = items(object, "/spec/finalizers").to_vec();
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {

@@ -40,6 +40,12 @@ pub(super) trait Rules: Sync {
         }
     }
 
+    /// JSON pointers of what Kubernetes' admission plugins and strategies fill in when an object is made: it belongs to no
+    /// manager, unless the creator said it.
+    fn filled_in(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Keeps what an update of the object itself may not change (the status).
     fn reset_for_update(&self, new: &mut Value, old: &Value) {
         super::field::copy(new, old, "status");

@@ -183,8 +183,17 @@ async fn every_write_says_whose_it_is() {
     assert!(owners(&server, "service web").await.is_empty());
     server.kubectl("label service web again=yes").await;
     assert!(owners(&server, "service web").await.is_empty(), "what is not tracked stays so");
-    let namespaces = owners(&server, "namespace default").await;
-    assert_eq!(namespaces, ["portolan-apiserver Update"]);
+    let namespace = entries(&server, "namespace default").await;
+    let labels = json!({"f:metadata": {"f:labels": {".": {}, "f:kubernetes.io/metadata.name": {}}}});
+    assert_eq!(namespace, [("portolan-apiserver Update".to_owned(), labels)]);
+    server.kubectl("run pod --image=httpd").await;
+    let pod = entries(&server, "pod pod").await;
+    let container = json!({".": {}, "f:image": {}, "f:imagePullPolicy": {}, "f:name": {}, "f:resources": {},
+        "f:terminationMessagePath": {}, "f:terminationMessagePolicy": {}});
+    let spec = json!({"f:containers": {"k:{\"name\":\"pod\"}": container}, "f:dnsPolicy": {}, "f:enableServiceLinks": {},
+        "f:restartPolicy": {}, "f:schedulerName": {}, "f:securityContext": {}, "f:terminationGracePeriodSeconds": {}});
+    let fields = json!({"f:metadata": {"f:labels": {".": {}, "f:run": {}}}, "f:spec": spec});
+    assert_eq!(pod, [("kubectl-run Update".to_owned(), fields)], "nor does what admission fills in");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,17 @@ impl Rules for Pod {
         }
     }
 
+    /// What `defaults::admit` fills in.
+    fn filled_in(&self) -> &'static [&'static str] {
+        &[
+            "/spec/serviceAccountName",
+            "/spec/serviceAccount",
+            "/spec/priority",
+            "/spec/preemptionPolicy",
+            "/spec/tolerations",
+        ]
+    }
+
     fn reset_for_create(&self, object: &mut Value) {
         if let Some(spec) = field::spec(object) {
             defaults::admit(spec);

@@ -154,6 +154,14 @@ impl Kind {
         self.refuse(new, causes)
     }
 
+    /// JSON pointers of what will belong to no manager although a new object has it: the status of kinds that have a
+    /// subresource for it, and what admission fills in for the sender of `object`.
+    pub fn unowned(&self, object: &Value) -> Vec<&'static str> {
+        let filled_in =
+            self.rules.filled_in().iter().copied().filter(|place| object.pointer(place).is_none());
+        self.status.then_some("/status").into_iter().chain(filled_in).collect()
+    }
+
     /// Makes a new version of an object ready to be stored; the status of `old` is kept. [`Kind::allocate`] follows.
     ///
     /// # Errors
