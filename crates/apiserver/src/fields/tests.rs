@@ -68,7 +68,8 @@ fn deployment(replicas: u64, image: &str) -> Value {
 /// What a real API server (1.33) writes for the same creation.
 #[test]
 fn the_creator_owns_what_it_says() {
-    let managed = on_create(root("Deployment"), &deployment(3, "httpd"), &author("kubectl-create")).unwrap();
+    let managed =
+        on_create(root("Deployment"), &deployment(3, "httpd"), &[], &author("kubectl-create")).unwrap();
     let expected = json!([{"manager": "kubectl-create", "operation": "Update", "apiVersion": "v1", "time": NOON,
         "fieldsType": "FieldsV1", "fieldsV1": {
         "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
