@@ -4,7 +4,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{
+    EndpointAddress, EndpointPort as OldPort, EndpointSubset, Endpoints, Node, Service, ServicePort,
+    ServiceSpec,
+};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -30,6 +33,7 @@ pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     let queue = Queue::new();
     KEPT.wake_on(&context.stores.services, &queue);
     KEPT.wake_on(&context.stores.slices, &queue);
+    KEPT.wake_on(&context.stores.endpoints, &queue);
     let wake = queue.clone();
     context.stores.nodes.on_change(move |change| {
         if change.old.and_then(endpoint) != change.new.and_then(endpoint) {
@@ -53,6 +57,7 @@ async fn reconcile(context: &Context) -> Result<Again, Error> {
     endpoints.sort_by(|a, b| a.node_name.cmp(&b.node_name));
     KEPT.keep(context, |found| service(address, found)).await?;
     KEPT.keep(context, |found| slice(&endpoints, found)).await?;
+    KEPT.keep(context, |found| old_endpoints(&endpoints, found)).await?;
     Ok(Again::OnEvent)
 }
 
@@ -116,6 +121,39 @@ fn slice(endpoints: &[Endpoint], found: Option<&EndpointSlice>) -> EndpointSlice
     }
 }
 
+/// The same in the form that clients before EndpointSlices read; the label keeps it from being mirrored into a slice.
+fn old_endpoints(endpoints: &[Endpoint], found: Option<&Endpoints>) -> Endpoints {
+    let addresses = |ready: bool| -> Option<Vec<EndpointAddress>> {
+        let fitting = endpoints.iter().filter(|endpoint| {
+            endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) == Some(ready)
+        });
+        let address = |endpoint: &Endpoint| EndpointAddress {
+            ip: endpoint.addresses.first().cloned().unwrap_or_default(),
+            node_name: endpoint.node_name.clone(),
+            ..EndpointAddress::default()
+        };
+        Some(fitting.map(address).collect()).filter(|addresses: &Vec<_>| !addresses.is_empty())
+    };
+    let ports = PORTS.map(|(name, protocol)| OldPort {
+        name: Some(name.to_owned()),
+        port: PORT,
+        protocol: Some(protocol.to_owned()),
+        ..OldPort::default()
+    });
+    let subset = EndpointSubset {
+        addresses: addresses(true),
+        not_ready_addresses: addresses(false),
+        ports: Some(ports.into()),
+    };
+    Endpoints {
+        metadata: KEPT.metadata(
+            found.map(|found| &found.metadata),
+            &[("k8s-app", NAME), ("endpointslice.kubernetes.io/skip-mirror", "true")],
+        ),
+        subsets: (!endpoints.is_empty()).then(|| vec![subset]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -153,5 +191,10 @@ mod tests {
         let endpoints = [endpoint(&node("node1", "True")).unwrap()];
         let right = slice(&endpoints, None);
         assert_eq!(slice(&endpoints, Some(&slice(&[], Some(&right)))), right);
+        let right = old_endpoints(&endpoints, None);
+        assert_eq!(old_endpoints(&endpoints, Some(&old_endpoints(&[], Some(&right)))), right);
+        let subset = &right.subsets.as_ref().unwrap()[0];
+        assert_eq!(subset.addresses.as_ref().unwrap()[0].ip, "10.100.0.2");
+        assert_eq!(subset.not_ready_addresses, None);
     }
 }

@@ -267,4 +267,4 @@ impl Answer<'_> {
 const _: () = assert!(QUESTION as usize == HEADER);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

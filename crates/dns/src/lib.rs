@@ -16,6 +16,7 @@ mod answer;
 pub mod corefile;
 mod edns;
 mod forward;
+pub mod fuzzing;
 mod hosts;
 mod message;
 mod metrics;

@@ -55,7 +55,8 @@ fn slice(name: &str, service: &str, endpoints: &[(&str, Option<&str>, bool)]) ->
     })
 }
 
-fn cluster() -> Zone {
+/// The cluster that the conformance table speaks of.
+pub(crate) fn cluster() -> Zone {
     let mut zone = Zone::new(ZoneConfig {
         pods: PodNames::Insecure,
         own_addresses: ["10.96.0.0/12", "10.244.0.0/16", "fd00:96::/112"]

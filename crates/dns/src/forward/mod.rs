@@ -9,7 +9,7 @@ mod upstream;
 
 pub use self::config::{CacheConfig, CacheLimit, Policy, Prefetch, Probe, ResolverConfig, Stale, StaleMode};
 pub use self::resolver::Resolver;
-pub(crate) use self::response::{Found, Outcome};
+pub(crate) use self::response::{Found, Outcome, Response};
 
 use std::net::IpAddr;
 

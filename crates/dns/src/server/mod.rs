@@ -139,4 +139,6 @@ impl Server {
 }
 
 #[cfg(test)]
+mod dig;
+#[cfg(test)]
 mod tests;

@@ -50,6 +50,11 @@ fn what_kubectl_shows(lab: &Lab) {
         services.lines().find(|line| line.starts_with("kube-dns ")).unwrap_or_else(|| panic!("{services}"));
     let words: Vec<&str> = line.split_whitespace().take(5).collect();
     assert_eq!(words, ["kube-dns", "ClusterIP", "10.96.0.10", "<none>", "53/UDP,53/TCP"]);
+    let servers = "10.100.0.2:53,10.100.0.3:53,10.100.0.4:53 + 3 more...";
+    eventually("the Endpoints of old clients", || {
+        let endpoints = lab.kubectl(&["get", "endpoints", "-n", "kube-system", "kube-dns", "--no-headers"]);
+        if endpoints.contains(servers) { Ok(()) } else { Err(endpoints) }
+    });
 }
 
 fn what_dig_says_everywhere(lab: &Lab) {
