@@ -150,7 +150,9 @@ impl Api {
         // Who may not go there does not learn which paths exist.
         self.access.require(&caller, &Attributes::of(&head.method, head.uri.path(), &query))?;
         let registry = self.registry();
-        let Some(route) = Route::parse(head.uri.path(), &registry) else { return Ok(no_such_page()) };
+        let Some(route) = Route::parse(head.uri.path(), &registry) else {
+            return nothing_at(head.uri.path(), &registry);
+        };
         let place = self.bounds.enter(Class::of(&head.method, &route, &query), &caller.name)?;
         if let Route::Objects(target @ Target { part: Part::Proxy, .. }) = &route {
             return self.proxy(target, head, body, upgrade).await;
@@ -238,7 +240,24 @@ fn too_slow() -> Status {
     Status::timeout("Timeout: request did not complete within the allotted timeout")
 }
 
-/// Kubernetes' answer where nothing is: clients make the message themselves, and name what was asked for.
+/// Kubernetes' answer where nothing is. In a group that is served it is a Status without details, by which kubectl knows
+/// that a subresource is missing; elsewhere clients make the message themselves, and name what was asked for.
+fn nothing_at(path: &str, registry: &Registry) -> Result<Answer, Status> {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    let place = match (segments.next(), segments.next(), segments.next()) {
+        (Some("api"), Some(version), _) => Some(("", version)),
+        (Some("apis"), Some(group), Some(version)) => Some((group, version)),
+        _ => None,
+    };
+    match place {
+        Some((group, version)) if registry.served_in(group, version).next().is_some() => {
+            Err(Status::unknown_path())
+        }
+        _ => Ok(no_such_page()),
+    }
+}
+
+/// The page of a web server that has nothing there.
 fn no_such_page() -> Answer {
     let mut answer = json_bytes(StatusCode::NOT_FOUND, Bytes::from_static(b"404 page not found\n"));
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");

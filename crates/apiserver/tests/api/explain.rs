@@ -39,6 +39,7 @@ async fn fields_are_explained() {
             "service.spec.clusterIP",
             &["FIELD: clusterIP <string>", "clusterIP is the IP address of the service"],
         ),
+        ("pod.spec.restartPolicy", &["ENUM:\n    Always\n    Never\n    OnFailure\n"]),
         ("pod.spec.nodeSelector", &["FIELD: nodeSelector <map[string]string>"]),
         (
             "deployments --api-version=apps/v1beta1",

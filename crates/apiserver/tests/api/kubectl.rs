@@ -227,6 +227,7 @@ async fn what_is_missing_is_named() {
     for (command, answer) in [
         ("get cronjobs", "the server doesn't have a resource type \"cronjobs\""),
         ("top pods", "Metrics API not available"),
+        ("create quota all --hard=pods=1", "the server could not find the requested resource"),
         ("create job once --image=busybox", "could not find the requested resource (post jobs.batch)"),
         (
             "autoscale deployment web --max=3",

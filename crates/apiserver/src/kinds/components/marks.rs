@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::META;
+use super::{META, enums};
 use crate::kinds::schema::{Field, ListKind, Merge, Type, TypeDef, type_def};
 
 /// Fields of which a patch keeps only the members that it names (`patchStrategy:"retainKeys"` in `k8s.io/api`).
@@ -36,6 +36,12 @@ pub(super) fn complete(name: &str, schema: &mut Value) {
                 let known = def.and_then(|def| def.fields.get(field.as_str()));
                 if let Some(known) = known {
                     mark(property, known);
+                }
+                if let Some(values) = enums::values(word, field) {
+                    match property.get_mut("items") {
+                        Some(Value::Object(items)) => _ = items.insert("enum".to_owned(), json!(values)),
+                        _ => _ = property.insert("enum".to_owned(), json!(values)),
+                    }
                 }
                 if RETAIN_KEYS.contains(&(word, field)) {
                     retain_keys(property);

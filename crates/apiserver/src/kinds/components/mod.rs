@@ -6,6 +6,7 @@
 //! a CRD's own schema    ─┘ list types, merge keys, defaults
 //! ```
 
+mod enums;
 mod marks;
 #[cfg(test)]
 mod tests;

@@ -159,3 +159,19 @@ fn older_versions_have_names_and_rules_of_their_own() {
         assert!(!schemas.keys().any(|name| name.starts_with("io.k8s.api.apps.v1.")));
     }
 }
+
+#[test]
+fn values_are_those_of_text_fields_that_there_are() {
+    let mut last = ("", "");
+    for (holder, field, values) in enums::ENUMS {
+        let known = &type_def(holder).unwrap_or_else(|| panic!("no type {holder}")).fields;
+        let ty = &known.get(field).unwrap_or_else(|| panic!("no {holder}.{field}")).ty;
+        let text = |ty: &Type| *ty == Type::String;
+        assert!(text(ty) || matches!(ty, Type::List(item) if text(item)), "{holder}.{field}");
+        assert!(values.is_sorted() && last < (*holder, *field), "{holder}.{field} is out of order");
+        last = (holder, field);
+    }
+    let schemas = components("networking.k8s.io", "v1");
+    let policy = &schemas["io.k8s.api.networking.v1.NetworkPolicySpec"]["properties"]["policyTypes"];
+    assert_eq!(policy["items"]["enum"], json!(["Egress", "Ingress"]));
+}
