@@ -11,6 +11,7 @@ use super::target::{Part, Target};
 use super::write::with_warnings;
 use super::writer::{Ownership, Write};
 use super::{Api, Call, done, meta};
+use crate::access::Attributes;
 use crate::fields::{self, ApplyError, Configuration};
 use crate::http::{Answer, json_bytes};
 use crate::status::{Cause, Status};
@@ -59,6 +60,9 @@ impl Api {
     /// Creates the object that a configuration describes.
     async fn apply_new(&self, write: &Write<'_>, config: &Configuration<'_>) -> Result<Bytes, Status> {
         let (kind, name) = (&write.target.served.kind, &write.target.name);
+        // To patch is what the request asks for; to create is what it would do.
+        let create = Attributes::object("create", &kind.group, &kind.plural, &write.target.namespace, name);
+        self.access.require(&write.target.caller, &create)?;
         let uid = meta::text(config.object, "uid");
         if !uid.is_empty() {
             let detail = format!(

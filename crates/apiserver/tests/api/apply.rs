@@ -319,3 +319,34 @@ async fn what_cannot_be_applied_is_refused_with_a_reason() {
         send(manager, yaml, &service("").replace("web}", "web, resourceVersion: '1'}")).await;
     assert_eq!(code, 409, "{message}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_only_patch_creates_nothing() {
+    let server = Server::start().await;
+    server.kubectl("create role patcher --verb=get,patch --resource=configmaps").await;
+    server.kubectl("create rolebinding patcher --role=patcher --user=ann").await;
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata: {k: v}\n";
+    let refused = server.kubectl_fails("apply --server-side --as=ann -f -", map).await;
+    assert!(refused.contains("User \"ann\" cannot create resource \"configmaps\""), "{refused}");
+    server.kubectl("create configmap a").await;
+    server.kubectl_input("apply --server-side --as=ann -f -", map).await;
+}
+
+/// A list that is one value gets its defaults after the merge: applied again it differs, and yet nothing is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn defaults_inside_a_list_that_is_one_value_are_no_news() {
+    let server = Server::start().await;
+    let policy = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: a}
+spec:
+  podSelector: {}
+  ingress: [{ports: [{port: 80}]}]
+";
+    server.kubectl_input("apply --server-side -f -", policy).await;
+    let line = "get networkpolicy a -o jsonpath={.metadata.resourceVersion},{..protocol}";
+    let before = server.kubectl(line).await;
+    assert!(before.ends_with(",TCP"), "{before}");
+    server.kubectl_input("apply --server-side -f -", policy).await;
+    assert_eq!(server.kubectl(line).await, before);
+}
