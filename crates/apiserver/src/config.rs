@@ -70,6 +70,9 @@ pub enum ServeError {
     /// A stored object cannot be read.
     #[error("the stored services cannot be read: {0}")]
     Services(String),
+    /// The kinds of stored CustomResourceDefinitions cannot be served.
+    #[error("the stored CustomResourceDefinitions cannot be served: {0}")]
+    Definitions(String),
     /// The ranges do not work.
     #[error(transparent)]
     Allocation(#[from] AllocationConfigError),

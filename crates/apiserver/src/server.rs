@@ -49,6 +49,7 @@ pub async fn serve(
     }
     tracing::info!(listeners = running.len(), "API server ready");
     running.spawn(keep_aggregated(api.store(), stop));
+    running.spawn(Arc::clone(&api).clean_definitions());
     shutdown.await;
     stopper.send_replace(true);
     while running.join_next().await.is_some() {}

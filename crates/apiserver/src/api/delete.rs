@@ -12,9 +12,9 @@ use super::modify::{Change, Modified};
 use super::options::{DeleteOptions, ListOptions, Propagation};
 use super::render::{Renderer, negotiate};
 use super::target::Target;
-use super::{Api, Call, meta};
+use super::{Api, Call, definitions, meta};
 use crate::http::{Answer, json, json_bytes};
-use crate::kinds::{Kind, Reservation};
+use crate::kinds::{Kind, Reservation, Terminating, mark_terminating};
 use crate::status::Status;
 use crate::store::Record;
 
@@ -158,6 +158,9 @@ fn step(kind: &Kind, old: &Value, options: &DeleteOptions, now: Timestamp) -> St
     if terminating {
         // A second deletion can only shorten the time that is left.
         grace = if options.grace_seconds.is_none() { running } else { grace.min(running) };
+    }
+    if !terminating && kind.is(definitions::GROUP, definitions::KIND) {
+        mark_terminating(&mut new, Terminating::Pending, now);
     }
     let Some(metadata) = meta::metadata_mut(&mut new) else { return Step::Remove };
     set_finalizers(metadata, options.propagation);

@@ -166,9 +166,10 @@ fn verbs(kind: &Kind) -> &'static [&'static str] {
     if kind.is_review() { &ASKING } else { &VERBS }
 }
 
-/// Short names and categories stand with the stored version only, so that kubectl has one answer.
+/// Short names and categories of a kind that is served under several groups stand with the stored version only, so that
+/// kubectl has one answer; those of a custom kind with every version.
 fn name_lists(entry: &mut Value, served: &Served) {
-    if !served.stored {
+    if !served.stored && served.kind.custom().is_none() {
         return;
     }
     for (field, list) in [("shortNames", &served.kind.short_names), ("categories", &served.kind.categories)] {

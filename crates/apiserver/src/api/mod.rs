@@ -4,6 +4,7 @@ mod admission;
 mod apply;
 mod body;
 mod bounds;
+mod definitions;
 mod delete;
 mod discovery;
 mod eviction;
@@ -43,7 +44,7 @@ use tokio::sync::watch as signal;
 use crate::access::{Access, Attributes, User};
 use crate::config::{Config, ServeError};
 use crate::http::{Answer, Query, json as json_answer, json_bytes, read_body, status_answer};
-use crate::kinds::{Allocation, Context, Kind, Registry};
+use crate::kinds::{Allocation, Context, CustomKind, Kind, Registry};
 use crate::status::Status;
 use crate::store::{Key, ListQuery, Start, Store, WriteError};
 use bounds::{Bounds, Class};
@@ -60,6 +61,7 @@ pub(crate) struct Api {
     allocation: Allocation,
     bounds: Bounds,
     agents: NodeAgents,
+    definitions: definitions::Definitions,
     /// How pods are reached.
     upstream: proxy::Upstream,
     /// What the kinds look like, for clients.
@@ -111,12 +113,14 @@ impl Api {
             allocation,
             bounds: Bounds::new(&config.limits),
             agents,
+            definitions: definitions::Definitions::default(),
             upstream,
             openapi: Documents::default(),
             registry,
             stop,
         };
         api.make_first_objects().await?;
+        api.settle_definitions().await.map_err(|status| ServeError::Definitions(status.message))?;
         Ok(api)
     }
 
@@ -191,6 +195,18 @@ impl Api {
     }
 
     async fn objects(self: &Arc<Self>, target: Target, call: Call) -> Result<Answer, Status> {
+        let writes_definitions =
+            call.method != Method::GET && target.served.kind.is(definitions::GROUP, definitions::KIND);
+        let deprecation = target.served.kind.custom().and_then(CustomKind::deprecation).map(str::to_owned);
+        let answer = self.on_objects(target, call).await?;
+        if writes_definitions {
+            // Who made a kind may use it at once.
+            self.settle_definitions().await?;
+        }
+        Ok(write::with_warnings(answer, deprecation.as_slice()))
+    }
+
+    async fn on_objects(self: &Arc<Self>, target: Target, call: Call) -> Result<Answer, Status> {
         let named = !target.name.is_empty();
         match (target.part, &call.method, named) {
             (Part::Session(session), &Method::GET | &Method::POST, true) => {

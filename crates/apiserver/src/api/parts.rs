@@ -174,7 +174,12 @@ fn shown(object: &Value, scale: &Scale) -> Value {
         "spec": {"replicas": number(&scale.spec_replicas)},
         "status": {
             "replicas": number(&scale.status_replicas),
-            "selector": object.pointer(&scale.selector).map(selector_text).unwrap_or_default(),
+            "selector": match object.pointer(&scale.selector) {
+                // A custom resource keeps it as text.
+                Some(Value::String(text)) => text.clone(),
+                Some(selector) if !scale.selector.is_empty() => selector_text(selector),
+                _ => String::new(),
+            },
         },
     })
 }

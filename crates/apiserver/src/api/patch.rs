@@ -79,6 +79,11 @@ impl Api {
         let options = WriteOptions::parse_patch(&call.query, media_type(&call.headers))?;
         let write = Write::new(target, &call.headers, &options);
         let (patch, duplicates) = Patch::parse(&call.headers, &call.body)?;
+        if matches!(patch, Patch::Strategic(_)) && kind.custom().is_some() {
+            return Err(Status::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            ));
+        }
         let mut warnings = Vec::new();
         let modified = self
             .modify(target, options.dry_run, |old, record| {

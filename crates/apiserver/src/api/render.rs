@@ -101,7 +101,8 @@ impl Renderer {
     /// One object.
     pub(crate) fn object(&self, stored: &Bytes) -> Bytes {
         match self.form {
-            Form::Plain if self.served.stored => stored.clone(),
+            // A custom resource is shown as its definition is now.
+            Form::Plain if self.served.stored && self.served.kind.custom().is_none() => stored.clone(),
             Form::Plain => text(&self.converted(stored)),
             Form::Table(include) => {
                 let object = self.converted(stored);
@@ -117,7 +118,7 @@ impl Renderer {
         match self.form {
             Form::Plain => {
                 let head = json!({
-                    "kind": format!("{}List", self.served.kind.kind),
+                    "kind": self.served.kind.list_kind,
                     "apiVersion": self.api_version(),
                     "metadata": metadata,
                 });

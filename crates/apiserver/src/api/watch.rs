@@ -19,6 +19,7 @@ use super::render::{Renderer, negotiate};
 use super::target::Target;
 use super::{Api, Call};
 use crate::http::{Answer, BoxError};
+use crate::kinds::{Registry, Served};
 use crate::selector::{Seen, Selector};
 use crate::status::Status;
 use crate::store::{Event, Record, Start, Subscription, WatchError};
@@ -39,6 +40,8 @@ struct Watcher {
     bookmarks: Option<Interval>,
     end: Instant,
     stop: signal::Receiver<bool>,
+    /// The kinds that are served: with its kind a watch ends.
+    registry: signal::Receiver<Arc<Registry>>,
     /// Nothing follows.
     over: bool,
 }
@@ -91,6 +94,7 @@ impl Api {
             subscription,
             initial,
             bookmarks: options.bookmarks.then(bookmark_interval),
+            registry: self.registry.subscribe(),
             end: Instant::now() + Duration::from_secs(seconds.min(24 * 3600)),
             stop: self.stop.clone(),
             over: false,
@@ -133,6 +137,7 @@ impl Watcher {
                 }
                 () = tokio::time::sleep_until(self.end) => break,
                 _ = self.stop.wait_for(|stop| *stop) => break,
+                _ = self.registry.wait_for(|registry| !is_served(registry, &self.renderer.served)) => break,
             };
             if !bytes.is_empty() {
                 return Some(bytes);
@@ -155,6 +160,12 @@ impl Watcher {
         }
         Some(out.freeze())
     }
+}
+
+/// Whether the same kind is served still; one whose definition changed is another.
+fn is_served(registry: &Registry, served: &Served) -> bool {
+    let found = registry.find(&served.group, &served.version, &served.kind.plural);
+    found.is_some_and(|found| Arc::ptr_eq(&found.kind, &served.kind))
 }
 
 fn bookmark_interval() -> Interval {

@@ -15,7 +15,7 @@ use super::writer::{Ownership, Write};
 use super::{Api, Call, done, write_failed};
 use crate::fields::same_but_times;
 use crate::http::{Answer, json_bytes};
-use crate::kinds::Reservation;
+use crate::kinds::{CustomKind, Reservation};
 use crate::status::{Cause, Status};
 use crate::store::{Key, Operation, Record, WriteError};
 
@@ -65,6 +65,11 @@ impl Api {
     ) -> Result<Record, Status> {
         let target = write.target;
         let kind = &target.served.kind;
+        if kind.custom().is_some_and(CustomKind::is_terminating) {
+            let mut status = Status::method_not_allowed();
+            status.message = "create not allowed while custom resource definition is terminating".to_owned();
+            return Err(status.about(&kind.group, &kind.plural, ""));
+        }
         if let Some(metadata) = meta::metadata_mut(&mut object).filter(|_| !target.name.is_empty()) {
             metadata.insert("name".to_owned(), target.name.as_str().into());
         }

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+pub(super) use kind::Behaviour;
 pub use kind::Kind;
 use kind::Word;
 use list::KINDS;
@@ -79,6 +80,11 @@ impl Registry {
         &BUILT_IN
     }
 
+    /// The kinds that the server brings along and these.
+    pub fn with(custom: impl IntoIterator<Item = Served>) -> Self {
+        Self::new(BUILT_IN.served.iter().cloned().chain(custom).collect())
+    }
+
     fn new(served: Vec<Served>) -> Self {
         let mut places: BTreeMap<Word, BTreeMap<Word, BTreeMap<Word, usize>>> = BTreeMap::new();
         for (place, one) in served.iter().enumerate() {
@@ -105,10 +111,11 @@ impl Registry {
         self.served.get(*place)
     }
 
-    /// The kind of that group and name, in its stored version.
+    /// The kind of that group and name, in its stored version if that is served.
     pub fn kind(&self, group: &str, kind: &str) -> Option<&Arc<Kind>> {
-        let found = self.served.iter().find(|served| served.stored && served.kind.is(group, kind));
-        found.map(|served| &served.kind)
+        let mut all = self.served.iter().filter(|served| served.kind.is(group, kind));
+        let first = all.clone().next();
+        all.find(|served| served.stored).or(first).map(|served| &served.kind)
     }
 }
 

@@ -62,6 +62,12 @@ pub(super) trait Rules: Sync {
     /// What is wrong with the step from `old` to `new`; `new` by itself has been validated.
     fn validate_update(&self, _new: &Value, _old: &Value, _causes: &mut Vec<Cause>) {}
 
+    /// What is wrong with `new` by itself and with the step from `old` to it.
+    fn validate_step(&self, new: &Value, old: &Value, causes: &mut Vec<Cause>) {
+        self.validate(new, causes);
+        self.validate_update(new, old, causes);
+    }
+
     /// What is wrong with the step from `old` to `new` through the status subresource.
     fn validate_status(&self, _new: &Value, _old: &Value, _causes: &mut Vec<Cause>) {}
 
@@ -84,5 +90,10 @@ pub(super) trait Rules: Sync {
     /// pointers).
     fn selectable_fields(&self) -> &'static [(&'static str, &'static str)] {
         &[]
+    }
+
+    /// Where the field is that a field selector names; `None` when selectors may not name it.
+    fn selectable(&self, field: &str) -> Option<&str> {
+        self.selectable_fields().iter().find(|(name, _)| *name == field).map(|(_, pointer)| *pointer)
     }
 }

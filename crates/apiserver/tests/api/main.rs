@@ -5,6 +5,7 @@ mod access;
 mod apply;
 mod client;
 mod crash;
+mod definitions;
 mod explain;
 mod fixture;
 mod kubectl;

@@ -18,7 +18,8 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::registry::Served;
+use super::custom::CustomKind;
+use super::registry::{Kind, Served};
 
 /// Where components are found in a document.
 const REFERENCE: &str = "#/components/schemas/";
@@ -94,7 +95,7 @@ impl Components {
             None => {
                 built_in = false;
                 let name = format!("{}.{}", package(&served.group, &served.version), kind.kind);
-                self.own.insert(name.clone(), unknown_kind(&kind.kind));
+                self.own.insert(name.clone(), custom_kind(kind));
                 name
             }
         };
@@ -189,14 +190,19 @@ fn package(group: &str, version: &str) -> String {
     words.join(".")
 }
 
-/// A kind of which nothing is said but that it is an object.
-fn unknown_kind(kind: &str) -> Value {
-    json!({
-        "description": format!("{kind}: no schema is known of it."),
-        "type": "object",
-        "properties": {"metadata": reference(&common("ObjectMeta"))},
-        "x-kubernetes-preserve-unknown-fields": true,
-    })
+/// The schema of the kind's definition, with the metadata that every object has (`controller/openapi/builder`).
+fn custom_kind(kind: &Kind) -> Value {
+    let document = kind.custom().map(CustomKind::document);
+    let mut schema = document.filter(|document| document.is_object()).cloned().unwrap_or_else(|| json!({}));
+    if !schema["properties"].is_object() {
+        schema["properties"] = json!({});
+    }
+    let metadata = json!({
+        "allOf": [reference(&common("ObjectMeta"))], "description": "Standard object's metadata.", "default": {},
+    });
+    schema["properties"]["metadata"] = metadata;
+    schema["type"] = "object".into();
+    schema
 }
 
 fn list_schema(kind: &str, item: &str) -> Value {

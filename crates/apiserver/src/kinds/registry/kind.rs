@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Scale;
 use crate::kinds::allocation::Reservation;
+use crate::kinds::custom::CustomKind;
 use crate::kinds::schema::{self, Shape};
 use crate::kinds::strategy::{Context, Refusal, Rules};
 use crate::kinds::table::Column;
@@ -45,14 +46,27 @@ pub struct Kind {
     pub also: Vec<(Word, Word)>,
     /// Columns of the Table, without `Name`'s special handling: the first column is the name.
     pub columns: Cow<'static, [Column]>,
-    /// Cells of one object, one per column.
-    pub(super) row: fn(&Value, Timestamp) -> Vec<Value>,
+    /// `ServiceList`.
+    pub list_kind: Word,
     /// How an object's name must look; the texts of what is wrong.
     pub(in crate::kinds) name_rule: fn(&str, bool) -> Vec<String>,
-    /// Name of the type in the schema.
-    pub(in crate::kinds) schema: &'static str,
-    /// Defaults, validation, allocation.
-    pub(in crate::kinds) rules: &'static dyn Rules,
+    /// Where its schema, its rules and its rows come from.
+    pub(in crate::kinds) behaviour: Behaviour,
+}
+
+/// What a kind does with its objects.
+pub(in crate::kinds) enum Behaviour {
+    /// The server brings it along.
+    BuiltIn {
+        /// Name of the type in the schema.
+        schema: &'static str,
+        /// Defaults, validation, allocation.
+        rules: &'static dyn Rules,
+        /// Cells of one object, one per column.
+        row: fn(&Value, Timestamp) -> Vec<Value>,
+    },
+    /// A CustomResourceDefinition says it.
+    Custom(Box<CustomKind>),
 }
 
 /// A kind that the server brings along, as the table of them says it; the fields are those of [`Kind`].
@@ -99,10 +113,13 @@ impl From<&'static BuiltIn> for Kind {
             generation: built_in.generation,
             also: also.collect(),
             columns: Cow::Borrowed(built_in.columns),
-            row: built_in.row,
+            list_kind: format!("{}List", built_in.kind).into(),
             name_rule: built_in.name_rule,
-            schema: built_in.schema,
-            rules: built_in.rules,
+            behaviour: Behaviour::BuiltIn {
+                schema: built_in.schema,
+                rules: built_in.rules,
+                row: built_in.row,
+            },
         }
     }
 }
@@ -129,6 +146,14 @@ impl Kind {
         self.kind == kind && self.group == group
     }
 
+    /// What a CustomResourceDefinition says of the kind; `None` for a kind that the server brings along.
+    pub fn custom(&self) -> Option<&CustomKind> {
+        match &self.behaviour {
+            Behaviour::BuiltIn { .. } => None,
+            Behaviour::Custom(custom) => Some(custom),
+        }
+    }
+
     /// Checks the JSON types of all fields and finds those that the kind does not have.
     ///
     /// `null` fields are removed (for Kubernetes they are absent), numbers sent as quantities become strings.
@@ -146,11 +171,11 @@ impl Kind {
     /// # Errors
     /// 422 with every wrong field.
     pub fn prepare_create(&self, new: &mut Value) -> Result<(), Status> {
-        self.rules.reset_for_create(new);
-        self.rules.default(new);
+        self.rules().reset_for_create(new);
+        self.rules().default(new);
         let mut causes = Vec::new();
         metadata::validate(self, new, &mut causes);
-        self.rules.validate(new, &mut causes);
+        self.rules().validate(new, &mut causes);
         self.refuse(new, causes)
     }
 
@@ -158,7 +183,7 @@ impl Kind {
     /// subresource for it, and what admission fills in for the sender of `object`.
     pub fn unowned(&self, object: &Value) -> Vec<&'static str> {
         let filled_in =
-            self.rules.filled_in().iter().copied().filter(|place| object.pointer(place).is_none());
+            self.rules().filled_in().iter().copied().filter(|place| object.pointer(place).is_none());
         self.status.then_some("/status").into_iter().chain(filled_in).collect()
     }
 
@@ -167,13 +192,12 @@ impl Kind {
     /// # Errors
     /// 422 with every wrong field.
     pub fn prepare_update(&self, new: &mut Value, old: &Value) -> Result<(), Status> {
-        self.rules.reset_for_update(new, old);
-        self.rules.default(new);
+        self.rules().reset_for_update(new, old);
+        self.rules().default(new);
         let mut causes = Vec::new();
         metadata::validate(self, new, &mut causes);
         metadata::validate_update(new, old, &mut causes);
-        self.rules.validate(new, &mut causes);
-        self.rules.validate_update(new, old, &mut causes);
+        self.rules().validate_step(new, old, &mut causes);
         self.refuse(new, causes)
     }
 
@@ -182,17 +206,17 @@ impl Kind {
     /// # Errors
     /// 422 with every wrong field.
     pub fn prepare_status_update(&self, new: &mut Value, old: &Value) -> Result<(), Status> {
-        self.rules.reset_for_status(new, old);
-        self.rules.default(new);
+        self.rules().reset_for_status(new, old);
+        self.rules().default(new);
         let mut causes = Vec::new();
         metadata::validate_update(new, old, &mut causes);
-        self.rules.validate_status(new, old, &mut causes);
+        self.rules().validate_status(new, old, &mut causes);
         self.refuse(new, causes)
     }
 
     /// What becomes free with the object: commit the reservation after it was removed from the store.
     pub fn prepare_delete(&self, old: &Value, context: &Context<'_>) -> Reservation {
-        self.rules.release(old, context.allocation)
+        self.rules().release(old, context.allocation)
     }
 
     /// The generation that `new` must carry: one more than `old`'s when anything but metadata and status differs.
@@ -203,7 +227,7 @@ impl Kind {
         }
         let Some(old) = old else { return Some(1) };
         let current = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(1);
-        let changed = described(new) != described(old);
+        let changed = self.described(new) != self.described(old);
         Some(if changed { current + 1 } else { current })
     }
 
@@ -213,7 +237,7 @@ impl Kind {
         let pointer = match field {
             "metadata.name" => "/metadata/name",
             "metadata.namespace" if self.namespaced => "/metadata/namespace",
-            other => self.rules.selectable_fields().iter().find(|(name, _)| *name == other)?.1,
+            other => self.rules().selectable(other)?,
         };
         Some(match object.pointer(pointer) {
             None | Some(Value::Null) => String::new(),
@@ -226,12 +250,33 @@ impl Kind {
     pub fn offers_field(&self, field: &str) -> bool {
         field == "metadata.name"
             || (field == "metadata.namespace" && self.namespaced)
-            || self.rules.selectable_fields().iter().any(|(name, _)| *name == field)
+            || self.rules().selectable(field).is_some()
     }
 
     /// The cells of the object's row in a Table, one per column.
     pub fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        (self.row)(object, now)
+        match &self.behaviour {
+            Behaviour::BuiltIn { row, .. } => row(object, now),
+            Behaviour::Custom(custom) => custom.row(object, now),
+        }
+    }
+
+    pub(super) fn rules(&self) -> &dyn Rules {
+        match &self.behaviour {
+            Behaviour::BuiltIn { rules, .. } => *rules,
+            Behaviour::Custom(custom) => &**custom,
+        }
+    }
+
+    /// The members that a client describes, sorted; the status is one of them where no subresource sets it apart.
+    fn described<'a>(&self, object: &'a Value) -> BTreeMap<&'a str, &'a Value> {
+        let members = object.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), value));
+        members
+            .filter(|(key, _)| {
+                let of_server = matches!(*key, "apiVersion" | "kind" | "metadata");
+                !of_server && (*key != "status" || !self.status)
+            })
+            .collect()
     }
 
     /// Gives a prepared object what must be unique in the cluster (cluster IPs, node ports); `old` is the object before,
@@ -247,7 +292,7 @@ impl Kind {
         old: Option<&Value>,
         context: &Context<'_>,
     ) -> Result<Reservation, Status> {
-        match self.rules.allocate(new, old, context.allocation) {
+        match self.rules().allocate(new, old, context.allocation) {
             Ok(reservation) => Ok(reservation),
             Err(Refusal::Field(cause)) => Err(self.invalid(new, vec![cause])),
             Err(Refusal::Exhausted(error)) => Err(Status::internal(error)),
@@ -261,10 +306,4 @@ impl Kind {
     fn invalid(&self, object: &Value, causes: Vec<Cause>) -> Status {
         Status::invalid(&self.group, &self.kind, field::text(object, "/metadata/name"), causes)
     }
-}
-
-/// The members that a client describes, sorted.
-fn described(object: &Value) -> BTreeMap<&str, &Value> {
-    let members = object.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), value));
-    members.filter(|(key, _)| !matches!(*key, "apiVersion" | "kind" | "metadata" | "status")).collect()
 }

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::kind::BuiltIn;
 use crate::kinds::strategy::Rules;
 use crate::kinds::{
-    config_map, controller_revision, daemon_set, deployment, endpoint_slice, endpoints, event, ingress,
-    lease, names, namespace, network_policy, node, pod, rbac, replica_set, review, secret, service,
+    config_map, controller_revision, daemon_set, definition, deployment, endpoint_slice, endpoints, event,
+    ingress, lease, names, namespace, network_policy, node, pod, rbac, replica_set, review, secret, service,
     service_account, service_cidr,
 };
 
@@ -47,7 +47,7 @@ fn no_row(_: &Value, _: Timestamp) -> Vec<Value> {
 }
 
 /// In the order in which discovery lists them.
-pub(super) static KINDS: [BuiltIn; 30] = [
+pub(super) static KINDS: [BuiltIn; 31] = [
     BuiltIn {
         plural: "namespaces",
         singular: "namespace",
@@ -314,5 +314,17 @@ pub(super) static KINDS: [BuiltIn; 30] = [
         columns: review::COLUMNS,
         row: review::row,
         ..kind(review::AUTHORIZATION, "v1", "SubjectAccessReview", &review::Review)
+    },
+    BuiltIn {
+        plural: "customresourcedefinitions",
+        singular: "customresourcedefinition",
+        short_names: &["crd", "crds"],
+        categories: &["api-extensions"],
+        namespaced: false,
+        status: true,
+        generation: true,
+        columns: definition::COLUMNS,
+        row: definition::row,
+        ..kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition", &definition::Definition)
     },
 ];

@@ -295,7 +295,7 @@ proptest! {
         for (name, object) in [("Service", object), ("Deployment", web), ("Pod", plain)] {
             let made = create(name, object).unwrap();
             let mut again = made.clone();
-            kind(name).rules.default(&mut again);
+            kind(name).rules().default(&mut again);
             prop_assert_eq!(&again, &made);
             // An update with the same object, as `kubectl replace` sends it, changes nothing either.
             let allocation = allocation(&["10.96.0.0/12"]);

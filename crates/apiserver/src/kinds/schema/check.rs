@@ -9,7 +9,7 @@ use super::types::{Type, TypeDef, type_def};
 
 /// A value that cannot be decoded; the texts are those of Go's JSON decoder and of the API's own types.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(super) enum Mismatch {
+pub(in crate::kinds) enum Mismatch {
     /// Another JSON type than the field's.
     #[error("json: cannot unmarshal {found} into Go struct field {holder}.{path} of type {wanted}")]
     Type { found: String, holder: &'static str, path: String, wanted: String },
@@ -36,6 +36,13 @@ pub(super) fn check(name: &'static str, object: &mut Value) -> Result<Vec<String
     };
     let mut walk = Walk { unknown: Vec::new(), path: Vec::new() };
     walk.object(map, name, def)?;
+    Ok(walk.unknown)
+}
+
+/// Checks the metadata of a resource that stands at `path`, as [`check`] does.
+pub(in crate::kinds) fn check_metadata(path: &str, metadata: &mut Value) -> Result<Vec<String>, Mismatch> {
+    let mut walk = Walk { unknown: Vec::new(), path: vec![Segment::Field(path.to_owned())] };
+    walk.value(metadata, &Type::Object("ObjectMeta"), "ObjectMeta")?;
     Ok(walk.unknown)
 }
 
@@ -96,6 +103,8 @@ impl Walk {
                 Some(def) => self.object(map, name, def),
                 None => Ok(()),
             },
+            (Type::ObjectOr(name), Value::Object(_)) => self.value(value, &Type::Object(name), holder),
+            (Type::ObjectOr(_), _) => Ok(()),
             (Type::List(inner), Value::Array(items)) => self.items(items, inner, holder),
             (Type::Map(inner), Value::Object(map)) => {
                 for (key, item) in map.iter_mut() {
@@ -127,7 +136,7 @@ impl Walk {
             *item = match ty {
                 Type::String | Type::Bytes | Type::IntOrString => Value::String(String::new()),
                 Type::Quantity => Value::String("0".to_owned()),
-                Type::Object(_) | Type::Map(_) => Value::Object(Map::new()),
+                Type::Object(_) | Type::ObjectOr(_) | Type::Map(_) => Value::Object(Map::new()),
                 Type::List(_) => Value::Array(Vec::new()),
                 Type::Int32 | Type::Int64 | Type::Number => Value::from(0),
                 Type::Bool => Value::Bool(false),
@@ -232,7 +241,9 @@ fn go_type(ty: &Type) -> String {
         Type::Time => "v1.Time".to_owned(),
         Type::MicroTime => "v1.MicroTime".to_owned(),
         Type::Any => "interface {}".to_owned(),
-        Type::Object(name) => format!("v1.{}", name.rsplit('.').next().unwrap_or(name)),
+        Type::Object(name) | Type::ObjectOr(name) => {
+            format!("v1.{}", name.rsplit('.').next().unwrap_or(name))
+        }
         Type::List(inner) => format!("[]{}", go_type(inner)),
         Type::Map(inner) => format!("map[string]{}", go_type(inner)),
     }

@@ -19,7 +19,13 @@ ROOTS = [
     "authorization.v1.SubjectAccessReview", "authorization.v1.LocalSubjectAccessReview",
     "authorization.v1.SelfSubjectAccessReview", "authorization.v1.SelfSubjectRulesReview",
 ]
+EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1."
 SCALARS = {
+    EXTENSIONS + "JSON": "any",
+    EXTENSIONS + "JSONSchemaPropsOrStringArray": "any",
+    # A schema, or something that is no object.
+    EXTENSIONS + "JSONSchemaPropsOrArray": "JSONSchemaProps?",
+    EXTENSIONS + "JSONSchemaPropsOrBool": "JSONSchemaProps?",
     "io.k8s.apimachinery.pkg.api.resource.Quantity": "quantity",
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "intstr",
     "io.k8s.apimachinery.pkg.apis.meta.v1.Time": "time",
@@ -46,7 +52,7 @@ def main():
     with open(sys.argv[1]) as source:
         definitions = json.load(source)["$defs"]
     short = {}
-    queue = ["io.k8s.api." + root for root in ROOTS]
+    queue = ["io.k8s.api." + root for root in ROOTS] + [EXTENSIONS + "CustomResourceDefinition"]
 
     def name(full):
         """The last word of the type's name; with its group in front where two groups use the same word."""
@@ -106,7 +112,7 @@ def main():
             lines.append(line)
         written[full] = lines
     print("# Kubernetes 1.33 API types, written by generate.py. A field: name, `!` when it is always written, type")
-    print("# ([T] list, {T} map from strings), how a strategic merge patch treats it, how server-side apply does: items of a")
+    print("# ([T] list, {T} map from strings, T? also what is no object), how a strategic merge patch treats it, how server-side apply does: items of a")
     print("# list told apart by themselves (list=set) or by keys (list=KEY,), a list being one value otherwise; a map or a")
     print("# type that is one value (atomic); the value of a key that is left out (default=); a struct that is never absent")
     print("# (embedded).")

@@ -9,11 +9,12 @@ mod types;
 
 use serde_json::Value;
 
+pub(super) use check::{Mismatch, check_metadata};
 pub use node::Node;
 pub use types::ListKind;
-pub(super) use types::{Field, Merge, Type, TypeDef, type_def};
+pub(super) use types::{Field, ListType, Merge, Type, TypeDef, type_def};
 
-use super::registry::Kind;
+use super::registry::{Behaviour, Kind};
 use crate::status::Status;
 
 /// What the check of a body found besides errors.
@@ -25,7 +26,11 @@ pub struct Shape {
 
 /// See [`Kind::check_shape`].
 pub(super) fn check(kind: &Kind, object: &mut Value) -> Result<Shape, Status> {
-    let unknown = check::check(kind.schema, object).map_err(|mismatch| {
+    let found = match &kind.behaviour {
+        Behaviour::BuiltIn { schema, .. } => check::check(schema, object),
+        Behaviour::Custom(custom) => custom.prune(object),
+    };
+    let unknown = found.map_err(|mismatch| {
         let (name, version) = (&kind.kind, &kind.version);
         Status::bad_request(format!(
             "{name} in version {version:?} cannot be handled as a {name}: {mismatch}"

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::types::{Field, ListKind, Merge, Type, TypeDef, type_def};
-use crate::kinds::registry::Kind;
+use crate::kinds::registry::{Behaviour, Kind};
+use crate::kinds::structural::Schema;
 
 /// A place in an object as its schema sees it. Cheap to copy: it points into the schema.
 ///
@@ -22,13 +23,18 @@ enum Place<'a> {
     Map(&'a Type),
     List(&'a Type),
     Scalar,
+    /// A place of a custom resource.
+    Structural(&'a Schema),
     Deduced,
 }
+
+/// What stands in `metadata` of every resource.
+const METADATA: Type = Type::Object("ObjectMeta");
 
 impl<'a> Place<'a> {
     fn of(ty: &'a Type) -> Self {
         match ty {
-            Type::Object(name) => type_def(name).map_or(Self::Deduced, Self::Struct),
+            Type::Object(name) | Type::ObjectOr(name) => type_def(name).map_or(Self::Deduced, Self::Struct),
             Type::Map(inner) => Self::Map(inner),
             Type::List(inner) => Self::List(inner),
             Type::Any => Self::Deduced,
@@ -52,7 +58,11 @@ impl<'a> Node<'a> {
 
     /// The whole object of a kind.
     pub fn root(kind: &'a Kind) -> Self {
-        Self { place: type_def(kind.schema).map_or(Place::Deduced, Place::Struct), field: None }
+        let place = match &kind.behaviour {
+            Behaviour::BuiltIn { schema, .. } => type_def(schema).map_or(Place::Deduced, Place::Struct),
+            Behaviour::Custom(custom) => Place::Structural(custom.schema()),
+        };
+        Self { place, field: None }
     }
 
     /// A member of an object: a struct's field, or a map's value.
@@ -63,19 +73,32 @@ impl<'a> Node<'a> {
                 None => Self::DEDUCED,
             },
             Place::Map(inner) => Self { place: Place::of(inner), field: None },
+            Place::Structural(schema) if schema.is_resource() && name == "metadata" => {
+                Self { place: Place::of(&METADATA), field: None }
+            }
+            Place::Structural(schema) => schema
+                .member(name)
+                .map_or(Self::DEDUCED, |member| Self { place: Place::Structural(member), field: None }),
             Place::List(_) | Place::Scalar | Place::Deduced => Self::DEDUCED,
         }
     }
 
     /// Whether the schema names this member; a map's keys and what nothing is known of are not named.
     pub fn names(self, name: &str) -> bool {
-        matches!(self.place, Place::Struct(def) if def.fields.contains_key(name))
+        match self.place {
+            Place::Struct(def) => def.fields.contains_key(name),
+            Place::Structural(schema) => schema.names(name) || (schema.is_resource() && name == "metadata"),
+            Place::Map(_) | Place::List(_) | Place::Scalar | Place::Deduced => false,
+        }
     }
 
     /// An item of a list.
     pub fn item(self) -> Self {
         match self.place {
             Place::List(inner) => Self { place: Place::of(inner), field: None },
+            Place::Structural(schema) => schema
+                .item()
+                .map_or(Self::DEDUCED, |item| Self { place: Place::Structural(item), field: None }),
             Place::Struct(_) | Place::Map(_) | Place::Scalar | Place::Deduced => Self::DEDUCED,
         }
     }
@@ -84,13 +107,19 @@ impl<'a> Node<'a> {
     pub fn list(self) -> ListKind<'a> {
         match (self.place, self.field) {
             (Place::List(_), Some(field)) => field.list.kind(),
+            (Place::Structural(schema), _) => schema.list_type().kind(),
             _ => ListKind::Atomic,
         }
     }
 
     /// The object here is one value, owned as a whole.
     pub fn atomic_map(self) -> bool {
-        self.field.is_some_and(|field| field.atomic) || matches!(self.place, Place::Struct(def) if def.atomic)
+        let here = match self.place {
+            Place::Struct(def) => def.atomic,
+            Place::Structural(schema) => schema.is_atomic(),
+            Place::Map(_) | Place::List(_) | Place::Scalar | Place::Deduced => false,
+        };
+        here || self.field.is_some_and(|field| field.atomic)
     }
 
     /// Kubernetes' form of the holder always has this member, if only as `{}` or `null`: a struct in it that is not behind a
@@ -102,7 +131,10 @@ impl<'a> Node<'a> {
 
     /// The value here where it is left out and is the key of a list.
     pub fn default(self) -> Option<&'a Value> {
-        self.field.and_then(|field| field.default.as_ref())
+        match self.place {
+            Place::Structural(schema) => schema.default_value(),
+            _ => self.field.and_then(|field| field.default.as_ref()),
+        }
     }
 
     /// How a strategic merge patch treats the list here.

@@ -32,6 +32,8 @@ pub(in crate::kinds) enum Type {
     Any,
     /// An object with the fields of the named type.
     Object(&'static str),
+    /// An object with the fields of the named type, or anything that is no object (`JSONSchemaPropsOrBool`).
+    ObjectOr(&'static str),
     /// A list.
     List(Box<Type>),
     /// An object with any keys.
@@ -61,9 +63,10 @@ pub enum ListKind<'a> {
 }
 
 /// [`ListKind`], as a schema keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::kinds) enum ListType {
     /// One value.
+    #[default]
     Atomic,
     /// Told apart by themselves.
     Set,
@@ -181,6 +184,9 @@ fn parse_type(text: &'static str) -> Type {
         "time" => Type::Time,
         "microtime" => Type::MicroTime,
         "any" => Type::Any,
-        name => Type::Object(name),
+        name => match name.strip_suffix('?') {
+            Some(name) => Type::ObjectOr(name),
+            None => Type::Object(name),
+        },
     }
 }
