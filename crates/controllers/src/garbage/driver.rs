@@ -10,7 +10,9 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
+use tokio::task::JoinSet;
 
+use super::custom::{CustomKind, CustomKinds, follow};
 use super::graph::{Graph, Item};
 use super::verdict::{ORPHAN, Verdict, judge};
 use crate::context::{Context, Deletion};
@@ -41,11 +43,11 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
 ];
 
 #[derive(Default)]
-struct Shared(Mutex<Graph>);
+pub(super) struct Shared(Mutex<Graph>);
 
 impl Shared {
     // Every method of `Graph` leaves it whole.
-    fn lock(&self) -> MutexGuard<'_, Graph> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Graph> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -70,7 +72,13 @@ pub(crate) fn run(context: Arc<Context>) -> impl Future<Output = ()> + Send {
     feed(&stores.config_maps, &graph, &queue);
     feed(&stores.secrets, &graph, &queue);
     feed(&stores.leases, &graph, &queue);
-    async move { queue.run("garbage", WORKERS, |id| reconcile(&context, &graph, id)).await }
+    async move {
+        let kinds = Arc::new(CustomKinds::default());
+        // Dropping the set ends the task in it.
+        let mut following = JoinSet::new();
+        following.spawn(follow(context.client.clone(), kinds.clone(), graph.clone(), queue.clone()));
+        queue.run("garbage", WORKERS, |id| reconcile(&context, &kinds, &graph, id)).await;
+    }
 }
 
 fn feed<K>(store: &Store<K>, graph: &Arc<Shared>, queue: &Arc<Queue<String>>)
@@ -96,7 +104,12 @@ where
     });
 }
 
-async fn reconcile(context: &Context, graph: &Shared, id: String) -> Result<Again, Error> {
+async fn reconcile(
+    context: &Context,
+    kinds: &CustomKinds,
+    graph: &Shared,
+    id: String,
+) -> Result<Again, Error> {
     let mut absent = Vec::new();
     loop {
         let Some((item, verdict)) = ({
@@ -109,7 +122,7 @@ async fn reconcile(context: &Context, graph: &Shared, id: String) -> Result<Agai
             Verdict::Keep => return Ok(Again::OnEvent),
             Verdict::LookUp(unknown) => {
                 for owner in item.owners.iter().filter(|owner| unknown.contains(&owner.uid)) {
-                    if exists(context, &item, owner).await? {
+                    if exists(context, kinds, &item, owner).await? {
                         return Ok(Again::OnEvent);
                     }
                     absent.push(owner.uid.clone());
@@ -128,7 +141,7 @@ async fn carry_out(context: &Context, graph: &Shared, item: &Item, verdict: Verd
     match verdict {
         Verdict::Keep | Verdict::LookUp(_) => {}
         Verdict::Delete { foreground } => {
-            tracing::info!(kind = item.kind, object = %item.key, "deleting an object whose owners are gone");
+            tracing::info!(kind = %item.kind, object = %item.key, "deleting an object whose owners are gone");
             delete(context, item, foreground).await?;
         }
         Verdict::Cut(owners) => {
@@ -165,7 +178,7 @@ async fn carry_out(context: &Context, graph: &Shared, item: &Item, verdict: Verd
 }
 
 fn api(context: &Context, item: &Item) -> Api<DynamicObject> {
-    open(context, item.api_version, item.kind, item.plural, &item.key.namespace)
+    open(context, &item.api_version, &item.kind, &item.plural, &item.key.namespace)
 }
 
 fn open(
@@ -185,30 +198,43 @@ fn open(
 }
 
 fn failed(verb: &'static str, item: &Item, source: kube::Error) -> Error {
-    Error::Api { verb, kind: item.kind.to_owned(), key: item.key.clone(), source: Box::new(source) }
+    Error::Api { verb, kind: item.kind.clone().into_owned(), key: item.key.clone(), source: Box::new(source) }
 }
 
 /// Asks the server whether an owner exists. One of a kind that we do not know is taken to exist: deleting too little does
 /// less harm than deleting too much.
-async fn exists(context: &Context, item: &Item, owner: &OwnerReference) -> Result<bool, Error> {
-    let group =
-        |api_version: &str| api_version.split_once('/').map_or(String::new(), |(group, _)| group.to_owned());
-    let known = KINDS.iter().find(|(api_version, kind, _, _)| {
+async fn exists(
+    context: &Context,
+    kinds: &CustomKinds,
+    item: &Item,
+    owner: &OwnerReference,
+) -> Result<bool, Error> {
+    fn group(api_version: &str) -> &str {
+        api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+    let built_in = KINDS.iter().find(|(api_version, kind, _, _)| {
         *kind == owner.kind && group(api_version) == group(&owner.api_version)
     });
-    let Some((api_version, kind, plural, namespaced)) = known else {
-        tracing::debug!(kind = owner.kind, object = %item.key, "owner of an unknown kind");
-        return Ok(true);
+    let custom = kinds.find(group(&owner.api_version), &owner.kind);
+    let (api_version, kind, plural, namespaced) = match (built_in, &custom) {
+        (Some(known), _) => *known,
+        (None, Some(CustomKind { resource, namespaced })) => {
+            (resource.api_version.as_str(), resource.kind.as_str(), resource.plural.as_str(), *namespaced)
+        }
+        (None, None) => {
+            tracing::debug!(kind = owner.kind, object = %item.key, "owner of an unknown kind");
+            return Ok(true);
+        }
     };
-    let namespace = if *namespaced { item.key.namespace.as_str() } else { "" };
-    if *namespaced && namespace.is_empty() {
+    let namespace = if namespaced { item.key.namespace.as_str() } else { "" };
+    if namespaced && namespace.is_empty() {
         // An object of the whole cluster cannot be owned by one of a namespace; nothing tells which was meant.
         return Ok(true);
     }
     let found = open(context, api_version, kind, plural, namespace).get_opt(&owner.name).await;
     let found = found.map_err(|source| Error::Api {
         verb: "look up the owner",
-        kind: (*kind).to_owned(),
+        kind: kind.to_owned(),
         key: ObjectKey::new(namespace, &owner.name),
         source: Box::new(source),
     })?;

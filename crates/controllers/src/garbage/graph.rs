@@ -1,8 +1,10 @@
 //! Who owns whom.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::ApiResource;
 
 use crate::objects::{ObjectKey, is_deleting, uid};
 
@@ -10,9 +12,9 @@ use crate::objects::{ObjectKey, is_deleting, uid};
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Item {
     /// `apps/v1` or `v1`.
-    pub(crate) api_version: &'static str,
-    pub(crate) kind: &'static str,
-    pub(crate) plural: &'static str,
+    pub(crate) api_version: Cow<'static, str>,
+    pub(crate) kind: Cow<'static, str>,
+    pub(crate) plural: Cow<'static, str>,
     pub(crate) key: ObjectKey,
     pub(crate) uid: String,
     pub(crate) owners: Vec<OwnerReference>,
@@ -22,10 +24,25 @@ pub(crate) struct Item {
 
 impl Item {
     pub(crate) fn of<K: k8s_openapi::Resource>(meta: &ObjectMeta) -> Self {
+        Self::with(K::API_VERSION.into(), K::KIND.into(), K::URL_PATH_SEGMENT.into(), meta)
+    }
+
+    /// An object of a kind that a CustomResourceDefinition brings.
+    pub(crate) fn of_kind(resource: &ApiResource, meta: &ObjectMeta) -> Self {
+        let word = |text: &str| Cow::Owned(text.to_owned());
+        Self::with(word(&resource.api_version), word(&resource.kind), word(&resource.plural), meta)
+    }
+
+    fn with(
+        api_version: Cow<'static, str>,
+        kind: Cow<'static, str>,
+        plural: Cow<'static, str>,
+        meta: &ObjectMeta,
+    ) -> Self {
         Self {
-            api_version: K::API_VERSION,
-            kind: K::KIND,
-            plural: K::URL_PATH_SEGMENT,
+            api_version,
+            kind,
+            plural,
             key: ObjectKey::of(meta),
             uid: uid(meta).to_owned(),
             owners: meta.owner_references.clone().unwrap_or_default(),
@@ -49,6 +66,14 @@ pub(crate) struct Graph {
 impl Graph {
     pub(crate) fn find(&self, id: &str) -> Option<&Item> {
         self.items.get(id)
+    }
+
+    /// The uids of the objects that `which` chooses, in order.
+    pub(crate) fn all(&self, which: impl Fn(&Item) -> bool) -> Vec<String> {
+        let mut found: Vec<String> =
+            self.items.values().filter(|item| which(item)).map(|item| item.uid.clone()).collect();
+        found.sort();
+        found
     }
 
     /// The objects that name this one as an owner, ordered by uid.

@@ -91,3 +91,63 @@ async fn a_lost_node_gives_back_its_range_and_its_pods_move() {
     })
     .await;
 }
+
+const THINGS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: things.example.com
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: things, kind: Thing}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custom_resources_own_are_owned_and_go_with_their_namespace() {
+    let cluster = Cluster::start(1).await;
+    let owned = |kind: &str,
+                 version: &str,
+                 name: &str,
+                 owner: &str,
+                 owner_kind: &str,
+                 owner_version: &str,
+                 id: &str| {
+        format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata:\n  name: {name}\n  ownerReferences:\n  - apiVersion: \
+             {owner_version}\n    kind: {owner_kind}\n    name: {owner}\n    uid: {id}\n"
+        )
+    };
+    cluster.kubectl_input("apply -f -", THINGS).await;
+    cluster.kubectl("wait --for=condition=Established crd/things.example.com").await;
+    let thing = |name: &str| format!("apiVersion: example.com/v1\nkind: Thing\nmetadata:\n  name: {name}\n");
+    cluster.kubectl_input("apply -f -", &thing("root")).await;
+    let id = cluster.kubectl("get thing root -o jsonpath={.metadata.uid}").await;
+    cluster
+        .kubectl_input(
+            "apply -f -",
+            &owned("ConfigMap", "v1", "leaf", "root", "Thing", "example.com/v1", &id),
+        )
+        .await;
+    let id = cluster.kubectl("get configmap leaf -o jsonpath={.metadata.uid}").await;
+    cluster
+        .kubectl_input(
+            "apply -f -",
+            &owned("Thing", "example.com/v1", "twig", "leaf", "ConfigMap", "v1", &id),
+        )
+        .await;
+    cluster.kubectl("delete thing root").await;
+    gone(&cluster, "get configmap leaf --ignore-not-found -o name").await;
+    gone(&cluster, "get things -o name").await;
+
+    cluster.kubectl_input("apply -f -", SHOP).await;
+    cluster.kubectl_input("apply -n shop -f -", &thing("sold")).await;
+    cluster.kubectl("delete namespace shop --timeout=50s").await;
+    assert_eq!(cluster.kubectl("get things -A -o name").await, "");
+}
