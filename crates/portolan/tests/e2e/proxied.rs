@@ -152,7 +152,8 @@ fn requests_reach_pods_through_the_api_server() {
 /// The connection becomes something else, and bytes go both ways.
 fn switched_over(proxy: &LocalProxy, pod: &str) {
     let mut stream = proxy.connect();
-    let request = format!("GET {pod}/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
+    let request =
+        format!("GET {pod}/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
