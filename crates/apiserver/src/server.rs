@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::access::keep_aggregated;
 use crate::api::Api;
 use crate::config::{Config, ServeError};
-use crate::http::{Listening, Slots, accept, server_tls};
+use crate::http::{ConnectionSlots, Listening, accept, server_tls};
 use crate::store::Store;
 
 /// Runs the API server on the given sockets until `shutdown` is done, then lets running requests end for a few seconds.
@@ -39,7 +39,7 @@ pub async fn serve(
     };
     let (stopper, stop) = watch::channel(false);
     let api = Arc::new(Api::start(&config, store, stop.clone()).await?);
-    let connections = Slots::new(config.limits.connections);
+    let connections = ConnectionSlots::new(config.limits.connections);
     let mut running = JoinSet::new();
     for listener in sockets {
         let (api, tls, stop) = (Arc::clone(&api), Arc::clone(&tls), stop.clone());

@@ -4,6 +4,7 @@ mod admission;
 mod apply;
 mod body;
 mod bounds;
+mod chunks;
 mod definitions;
 mod delete;
 mod discovery;

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use bytes::{BufMut, BytesMut};
+use futures::StreamExt;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::chunks::Chunks;
 use super::options::{ListOptions, continue_token};
-use super::render::{Renderer, negotiate};
+use super::render::{LIST_END, Renderer, negotiate};
 use super::target::Target;
 use super::{Api, Call};
-use crate::http::{Answer, json_bytes};
+use crate::http::{Answer, json_bytes, json_stream};
 use crate::status::{Cause, Status};
 use crate::store::{ListError, ListQuery, Record};
 
@@ -25,8 +28,11 @@ impl Api {
         let renderer =
             Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
         let options = ListOptions::parse(&call.query, &target.served.kind, &target.resource())?;
+        if options.limit.is_none() {
+            return self.whole_list(target, &options, renderer).await;
+        }
         let (api, target) = (Arc::clone(self), target.clone());
-        // A large list takes long enough to hold up others on this thread.
+        // A scan takes long enough to hold up others on this thread.
         let scan = tokio::task::spawn_blocking(move || {
             let page = api.page(&target, &options)?;
             let mut metadata = json!({"resourceVersion": page.revision.to_string()});
@@ -37,6 +43,42 @@ impl Api {
         });
         let text = scan.await.map_err(Status::internal)??;
         Ok(json_bytes(StatusCode::OK, text))
+    }
+
+    /// All objects, sent in pieces as the caller takes them.
+    async fn whole_list(
+        self: &Arc<Self>,
+        target: &Target,
+        options: &ListOptions,
+        renderer: Renderer,
+    ) -> Result<Answer, Status> {
+        let (first, chunks) = Chunks::start(self, target, options).await?;
+        let metadata = json!({"resourceVersion": chunks.revision().to_string()});
+        if chunks.is_over() {
+            let text = renderer.list(first.iter().map(|record| &record.json), &metadata);
+            return Ok(json_bytes(StatusCode::OK, text));
+        }
+        let mut start = renderer.list_start(&metadata);
+        append(&renderer, &first, true, &mut start);
+        let start = futures::stream::iter([Ok(start.freeze())]);
+        let rest = futures::stream::unfold(Some(chunks), move |chunks| {
+            let renderer = renderer.clone();
+            async move {
+                let mut chunks = chunks?;
+                let mut out = BytesMut::new();
+                match chunks.next().await {
+                    Some(Ok(records)) => append(&renderer, &records, false, &mut out),
+                    // The answer has begun: all that can be done is to break it off.
+                    Some(Err(status)) => return Some((Err(status.into()), None)),
+                    None => {
+                        out.put_slice(LIST_END);
+                        return Some((Ok(out.freeze()), None));
+                    }
+                }
+                Some((Ok(out.freeze()), Some(chunks)))
+            }
+        });
+        Ok(json_stream(start.chain(rest)))
     }
 
     /// The objects that a list or the start of a watch shows.
@@ -59,6 +101,14 @@ impl Api {
         let kind = &target.served.kind;
         let found = self.store.get(&target.key()).map_err(Status::internal)?;
         found.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, &target.name))
+    }
+}
+
+fn append(renderer: &Renderer, records: &[Record], mut first: bool, out: &mut BytesMut) {
+    out.reserve(records.iter().map(|record| record.json.len() + 1).sum());
+    for record in records {
+        renderer.list_item(&record.json, first, out);
+        first = false;
     }
 }
 

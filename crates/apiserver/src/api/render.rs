@@ -90,6 +90,9 @@ pub(crate) fn ranges(headers: &HeaderMap) -> impl Iterator<Item = Range<'_>> {
     })
 }
 
+/// What ends a list.
+pub(crate) const LIST_END: &[u8] = b"]}";
+
 /// Shows objects of one kind in one form.
 #[derive(Debug, Clone)]
 pub(crate) struct Renderer {
@@ -115,25 +118,49 @@ impl Renderer {
 
     /// A list; `metadata` is the list's.
     pub(crate) fn list<'a>(&self, stored: impl Iterator<Item = &'a Bytes>, metadata: &Value) -> Bytes {
-        match self.form {
+        let mut out = self.list_start(metadata);
+        for (index, json) in stored.enumerate() {
+            self.list_item(json, index == 0, &mut out);
+        }
+        out.put_slice(LIST_END);
+        out.freeze()
+    }
+
+    /// A list up to its first item. Items and [`LIST_END`] follow.
+    pub(crate) fn list_start(&self, metadata: &Value) -> BytesMut {
+        let (head, items) = match self.form {
             Form::Plain => {
-                let head = json!({
-                    "kind": self.served.kind.list_kind,
-                    "apiVersion": self.api_version(),
-                    "metadata": metadata,
-                });
-                join(&head, stored.map(|json| self.object(json)))
+                let kind = &self.served.kind.list_kind;
+                let head = json!({"kind": kind, "apiVersion": self.api_version(), "metadata": metadata});
+                (head, "items")
             }
             Form::Metadata => {
-                let head = json!({
-                    "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-                });
-                join(&head, stored.map(|json| self.object(json)))
+                let kind = "PartialObjectMetadataList";
+                (json!({"kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": metadata}), "items")
             }
-            Form::Table(include) => {
-                let rows = stored.map(|json| self.row(self.converted(json), include)).collect();
-                text(&self.table(rows, metadata.clone()))
+            Form::Table(_) => {
+                let mut table = self.table(Vec::new(), metadata.clone());
+                if let Some(table) = table.as_object_mut() {
+                    table.shift_remove("rows");
+                }
+                (table, "rows")
             }
+        };
+        let mut out = BytesMut::from(head.to_string().as_bytes());
+        // The head is an object: its last byte is the closing brace.
+        out.truncate(out.len() - 1);
+        out.put_slice(format!(",\"{items}\":[").as_bytes());
+        out
+    }
+
+    /// One item of a list. Those that are shown as they are stored are copied: nothing is parsed.
+    pub(crate) fn list_item(&self, stored: &Bytes, first: bool, out: &mut BytesMut) {
+        if !first {
+            out.put_u8(b',');
+        }
+        match self.form {
+            Form::Plain | Form::Metadata => out.put_slice(&self.object(stored)),
+            Form::Table(include) => out.put_slice(&text(&self.row(self.converted(stored), include))),
         }
     }
 
@@ -207,22 +234,6 @@ impl Renderer {
 
 fn metadata_only(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
-}
-
-/// The head with `items` behind what it has. Items are copied as they are: nothing is parsed.
-fn join(head: &Value, items: impl Iterator<Item = Bytes>) -> Bytes {
-    let mut out = BytesMut::from(head.to_string().as_bytes());
-    // The head is an object: its last byte is the closing brace.
-    out.truncate(out.len() - 1);
-    out.put_slice(b",\"items\":[");
-    for (index, item) in items.enumerate() {
-        if index > 0 {
-            out.put_u8(b',');
-        }
-        out.put_slice(&item);
-    }
-    out.put_slice(b"]}");
-    out.freeze()
 }
 
 fn text(value: &Value) -> Bytes {

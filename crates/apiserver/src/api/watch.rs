@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch as signal;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use super::chunks::Chunks;
 use super::options::ListOptions;
 use super::read::too_new;
 use super::render::{Renderer, negotiate};
@@ -47,13 +48,11 @@ struct Watcher {
 }
 
 struct Initial {
-    records: std::vec::IntoIter<Record>,
+    first: Option<Vec<Record>>,
+    rest: Chunks,
     /// Revision for the bookmark that ends them, when the caller wants one.
     bookmark: Option<u64>,
 }
-
-/// Objects of the start that are sent at once.
-const INITIAL_BATCH: usize = 200;
 
 impl Api {
     pub(super) async fn watch(self: &Arc<Self>, target: &Target, call: &Call) -> Result<Answer, Status> {
@@ -64,13 +63,11 @@ impl Api {
         // Without a revision Kubernetes sends what is there first, whatever sendInitialEvents says but false.
         let initial_events = options.initial_events.unwrap_or(revision == 0);
         let (initial, after) = if initial_events {
-            (options.limit, options.start) = (None, Start::Latest { at_least: revision });
-            let (api, target, list) = (Arc::clone(self), target.clone(), options.clone());
-            let scan = tokio::task::spawn_blocking(move || api.page(&target, &list));
-            let page = scan.await.map_err(Status::internal)??;
-            let bookmark =
-                (options.initial_events == Some(true) && options.bookmarks).then_some(page.revision);
-            (Some(Initial { records: page.records.into_iter(), bookmark }), page.revision)
+            options.start = Start::Latest { at_least: revision };
+            let (first, rest) = Chunks::start(self, target, &options).await?;
+            let revision = rest.revision();
+            let bookmark = (options.initial_events == Some(true) && options.bookmarks).then_some(revision);
+            (Some(Initial { first: Some(first), rest, bookmark }), revision)
         } else if revision == 0 {
             (None, self.store.revision())
         } else {
@@ -113,7 +110,7 @@ impl Watcher {
 
     /// The next lines; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(bytes) = self.next_initial() {
+        if let Some(bytes) = self.next_initial().await {
             return Some(bytes);
         }
         while !self.over {
@@ -147,18 +144,35 @@ impl Watcher {
         None
     }
 
-    fn next_initial(&mut self) -> Option<Bytes> {
+    async fn next_initial(&mut self) -> Option<Bytes> {
         let initial = self.initial.as_mut()?;
-        let mut out = BytesMut::new();
-        for record in initial.records.by_ref().take(INITIAL_BATCH) {
-            self.renderer.event("ADDED", &record.json, &mut out);
+        loop {
+            let records = match initial.first.take() {
+                Some(first) => Ok(first),
+                None => match initial.rest.next().await {
+                    Some(records) => records,
+                    None => break,
+                },
+            };
+            match records {
+                // Among those that the selector leaves out there may be a whole piece.
+                Ok(records) if records.is_empty() => {}
+                Ok(records) => {
+                    let mut out = BytesMut::new();
+                    for record in records {
+                        self.renderer.event("ADDED", &record.json, &mut out);
+                    }
+                    return Some(out.freeze());
+                }
+                Err(status) => {
+                    (self.initial, self.over) = (None, true);
+                    return Some(status_line(&status));
+                }
+            }
         }
-        if out.is_empty() {
-            let bookmark = initial.bookmark;
-            self.initial = None;
-            return bookmark.map(|revision| self.renderer.bookmark(revision, true));
-        }
-        Some(out.freeze())
+        let bookmark = initial.bookmark;
+        self.initial = None;
+        bookmark.map(|revision| self.renderer.bookmark(revision, true))
     }
 }
 
@@ -205,6 +219,10 @@ fn error_line(error: &WatchError) -> Bytes {
         WatchError::Expired { .. } | WatchError::TooNew { .. } => Status::expired(error.to_string()),
         WatchError::Closed => Status::unavailable(error.to_string()),
     };
+    status_line(&status)
+}
+
+fn status_line(status: &Status) -> Bytes {
     let mut line = json!({"type": "ERROR", "object": status.to_value()}).to_string();
     line.push('\n');
     Bytes::from(line)

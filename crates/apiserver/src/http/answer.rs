@@ -1,9 +1,11 @@
 //! Answers: JSON bodies, errors, streams.
 
 use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use serde_json::Value;
 
 use crate::status::Status;
@@ -24,6 +26,13 @@ pub fn json(code: StatusCode, value: &Value) -> Answer {
 pub fn json_bytes(code: StatusCode, text: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(text).map_err(|never| match never {}).boxed_unsync());
     *answer.status_mut() = code;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// An answer with JSON text that comes in pieces; an error breaks it off.
+pub fn json_stream(pieces: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Answer {
+    let mut answer = Response::new(StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync());
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }

@@ -7,8 +7,8 @@ mod query;
 mod server;
 mod slots;
 
-pub use answer::{Answer, BoxError, json, json_bytes, status_answer};
+pub use answer::{Answer, BoxError, json, json_bytes, json_stream, status_answer};
 pub use body::read_body;
 pub use query::{Query, decode};
-pub use server::{Listening, accept, server_tls};
+pub use server::{ConnectionSlots, Listening, accept, server_tls};
 pub use slots::{Slot, Slots};

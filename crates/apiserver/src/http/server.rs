@@ -13,13 +13,13 @@ use hyper_util::server::conn::auto;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::Answer;
 use super::patience::Patient;
-use super::slots::Slots;
+use super::slots::{Slot, Slots};
 use crate::access::User;
 use crate::config::{Config, ServeError};
 use crate::pki;
@@ -31,8 +31,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest time in which nothing of what is to be sent is taken. Long: people pause logs in a pager.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Most TLS handshakes at once; others wait within their [`HELLO_TIMEOUT`].
-const HANDSHAKES: usize = 64;
+/// Most connections whose TLS handshake is not done, for each that may be open.
+const HANDSHAKES_PER_CONNECTION: usize = 4;
 /// Most bytes of a request's line and headers; more is answered with 431.
 const MAX_HEADERS: usize = 64 << 10;
 /// Most bytes that wait to be sent on one HTTP/2 stream.
@@ -53,13 +53,29 @@ pub struct Listening {
     /// Turns to true when the server stops.
     pub stop: watch::Receiver<bool>,
     /// Bounds its connections, those of other listeners included.
-    pub connections: Slots,
+    pub connections: ConnectionSlots,
+}
+
+/// Places of connections, by the address that they come from. Those that have not shown who they are yet have places of
+/// their own, and keep nobody from going on who has.
+#[derive(Debug, Clone)]
+pub struct ConnectionSlots {
+    open: Slots,
+    handshakes: Slots,
+}
+
+impl ConnectionSlots {
+    /// So many connections, and a quarter of that in handshakes.
+    pub fn new(connections: usize) -> Self {
+        let handshakes = Slots::new(connections / HANDSHAKES_PER_CONNECTION);
+        Self { open: Slots::new(connections), handshakes }
+    }
 }
 
 /// What a connection needs.
 struct Context<H> {
     acceptor: TlsAcceptor,
-    handshakes: Arc<Semaphore>,
+    open: Slots,
     handler: H,
     stop: watch::Receiver<bool>,
 }
@@ -90,7 +106,6 @@ where
     F: Future<Output = Answer> + Send + 'static,
 {
     let acceptor = TlsAcceptor::from(Arc::clone(&listening.tls));
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     let mut full = false;
     let mut connections = JoinSet::new();
     loop {
@@ -102,22 +117,21 @@ where
         };
         match accepted {
             Ok((stream, peer)) => {
-                let slot = listening.connections.take(&peer.ip().to_string());
+                let slot = listening.connections.handshakes.take(&peer.ip().to_string());
                 if slot.is_none() != full {
                     full = !full;
-                    tracing::warn!(%peer, full, "connections are at their limit, or no longer");
+                    tracing::warn!(%peer, full, "handshakes are at their limit, or no longer");
                 }
                 // Closed at once: nothing can be said before TLS, and waiting would hold up all others.
                 let Some(slot) = slot else { continue };
                 let context = Context {
                     acceptor: acceptor.clone(),
-                    handshakes: Arc::clone(&handshakes),
+                    open: listening.connections.open.clone(),
                     handler: handler.clone(),
                     stop: listening.stop.clone(),
                 };
                 connections.spawn(async move {
-                    let _held_until_it_ends = slot;
-                    if let Err(error) = connection(stream, context).await {
+                    if let Err(error) = connection(stream, slot, context).await {
                         tracing::debug!(%peer, %error, "connection ended");
                     }
                 });
@@ -136,18 +150,22 @@ where
     }
 }
 
-async fn connection<H, F>(stream: TcpStream, context: Context<H>) -> Result<(), super::BoxError>
+async fn connection<H, F>(
+    stream: TcpStream,
+    handshake: Slot,
+    context: Context<H>,
+) -> Result<(), super::BoxError>
 where
     H: Fn(Option<Arc<User>>, Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     stream.set_nodelay(true)?;
-    let Context { acceptor, handshakes, handler, mut stop } = context;
-    let handshake = async {
-        let _one_of_few = handshakes.acquire().await?;
-        Ok::<_, super::BoxError>(acceptor.accept(Patient::new(stream, PATIENCE)).await?)
-    };
-    let stream = tokio::time::timeout(HELLO_TIMEOUT, handshake).await??;
+    let Context { acceptor, open, handler, mut stop } = context;
+    let peer = stream.peer_addr()?.ip().to_string();
+    let stream = Patient::new(stream, PATIENCE);
+    let stream = tokio::time::timeout(HELLO_TIMEOUT, acceptor.accept(stream)).await??;
+    drop(handshake);
+    let _held_until_it_ends = open.take(&peer).ok_or("there are too many connections")?;
     let certificates = stream.get_ref().1.peer_certificates();
     let user = certificates.and_then(<[_]>::first).and_then(User::from_certificate).map(Arc::new);
     let service = service_fn(move |request| {

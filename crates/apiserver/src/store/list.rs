@@ -20,7 +20,7 @@ pub struct ListQuery<'a> {
     pub namespace: Option<&'a str>,
     /// As of when, and from where.
     pub start: Start,
-    /// Most objects in the page.
+    /// Most objects in the page. A page with a limit is bounded in bytes too, and may end before it.
     pub limit: Option<usize>,
 }
 
@@ -79,6 +79,9 @@ pub enum ListError {
     Disk(#[from] StorageError),
 }
 
+/// Most bytes of a page that has a limit, but for its last object: it ends before its limit when its objects are large.
+const PAGE_BYTES: usize = 4 << 20;
+
 /// What was there at an older revision, for keys that changed since; `None` where nothing was.
 type Overlay = BTreeMap<String, Option<Bytes>>;
 
@@ -97,13 +100,15 @@ pub(super) fn list(
     let (objects, revision, overlay) = state(published, query)?;
     let mut page = Page { revision, records: Vec::new(), next: None };
     let limit = query.limit.unwrap_or(usize::MAX).max(1);
+    let mut room = if query.limit.is_some() { PAGE_BYTES } else { usize::MAX };
     scan(objects.range::<&str>(bounds)?, overlay.range::<str, _>(bounds), |record| {
-        if page.records.len() == limit {
+        if page.records.len() == limit || room == 0 {
             // The page is full and there is at least one more: the next page begins after the last one taken.
             page.next = page.records.last().map(|last| last.key.clone());
             return false;
         }
         if keep(&record) {
+            room = room.saturating_sub(record.json.len());
             page.records.push(record);
         }
         true

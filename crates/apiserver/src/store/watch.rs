@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use super::record::Event;
 use super::window::{self, Published};
 
-/// Most events handed out at once: bounds what one watcher holds beside the window.
-const MAX_BATCH: usize = 1000;
+/// Most events handed out at once, and their bytes but for the last one's: bounds what one watcher holds beside the window.
+const MAX_BATCH: usize = 500;
+const MAX_BATCH_BYTES: usize = 128 << 10;
 
 /// The events of one resource, read at the reader's own pace from the window that all share. A reader that is so slow
 /// that the window moves past it is told so; nothing is ever skipped.
@@ -105,14 +106,15 @@ impl Subscription {
             return Err(WatchError::Expired { revision: self.cursor, oldest: channel.compacted });
         }
         let from = channel.events.partition_point(|event| event.revision <= self.cursor);
-        let mut taken = Vec::new();
+        let (mut taken, mut bytes) = (Vec::new(), 0);
         for event in channel.events.range(from..) {
-            if taken.len() == MAX_BATCH {
+            if taken.len() == MAX_BATCH || bytes >= MAX_BATCH_BYTES {
                 self.wake.mark_changed();
                 break;
             }
             self.cursor = event.revision;
             if self.namespace.as_ref().is_none_or(|namespace| namespace == event.key.namespace()) {
+                bytes += event.object.len();
                 taken.push(Arc::clone(event));
             }
         }

@@ -6,7 +6,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use portolan_apiserver::kinds::AllocationConfig;
-use portolan_apiserver::pki::{Kubeconfig, Pki, ServerName};
+use portolan_apiserver::pki::{Credentials, Kubeconfig, Pki, ServerName};
 use portolan_apiserver::store::StoreConfig;
 use portolan_apiserver::{Config, Limits, serve};
 use tempfile::TempDir;
@@ -57,6 +57,11 @@ pub fn write_kubeconfig(path: &Path, pki: &Pki, address: SocketAddr) {
 
 impl Server {
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With other settings; a restart goes back to the usual ones.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         // Others in this process install the same one.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
@@ -66,7 +71,9 @@ impl Server {
         let kubeconfig = folder.path().join("kubeconfig");
         let mut server = Self { address, pki, kubeconfig, folder, running: None };
         write_kubeconfig(&server.kubeconfig, &server.pki, address);
-        server.run(listener);
+        let mut config = config(server.folder.path(), &server.pki, address);
+        change(&mut config);
+        server.run(config, listener);
         server
     }
 
@@ -100,8 +107,12 @@ impl Server {
         format!("--kubeconfig={}", path.display())
     }
 
-    fn run(&mut self, listener: TcpListener) {
-        let config = config(self.folder.path(), &self.pki, self.address);
+    /// The administrator's certificate.
+    pub fn admin(&self) -> Credentials {
+        self.pki.client("admin", "kubernetes-admin", "system:masters").unwrap()
+    }
+
+    fn run(&mut self, config: Config, listener: TcpListener) {
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
             serve(config, vec![listener], async move { _ = stopped.await }).await.unwrap();
@@ -114,7 +125,8 @@ impl Server {
         let (stop, running) = self.running.take().unwrap();
         stop.send(()).unwrap();
         tokio::time::timeout(PATIENCE, running).await.expect("stops in time").unwrap();
-        self.run(TcpListener::bind(self.address).unwrap());
+        let config = config(self.folder.path(), &self.pki, self.address);
+        self.run(config, TcpListener::bind(self.address).unwrap());
     }
 
     pub async fn client(&self) -> kube::Client {

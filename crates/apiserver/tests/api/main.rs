@@ -3,6 +3,7 @@
 
 mod access;
 mod apply;
+mod bounds;
 mod client;
 mod crash;
 mod definitions;

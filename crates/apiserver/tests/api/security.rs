@@ -14,7 +14,7 @@ use portolan_apiserver::pki::{Credentials, Pki, der};
 use crate::fixture::{PATIENCE, Server};
 
 /// A connection; an error when the server refuses the credentials at once.
-async fn connect(
+pub async fn connect(
     server: &Server,
     credentials: Option<&Credentials>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
@@ -34,7 +34,7 @@ async fn connect(
 }
 
 /// One request over a connection of its own; the answer as text. `None` when the connection is refused.
-async fn exchange(server: &Server, credentials: Option<&Credentials>, request: &[u8]) -> Option<String> {
+pub async fn exchange(server: &Server, credentials: Option<&Credentials>, request: &[u8]) -> Option<String> {
     let mut answer = Vec::new();
     let work = async {
         let mut stream = connect(server, credentials).await?;
@@ -50,11 +50,11 @@ async fn exchange(server: &Server, credentials: Option<&Credentials>, request: &
     }
 }
 
-fn get(path: &str) -> Vec<u8> {
+pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-fn code(answer: &str) -> u16 {
+pub fn code(answer: &str) -> u16 {
     answer.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
