@@ -14,11 +14,12 @@ from pathlib import Path
 ROOTS = [
     ("api/core/v1", ["Binding", "ConfigMap", "Endpoints", "Event", "Namespace", "Node", "Pod", "Secret", "Service",
                      "ServiceAccount"]),
-    ("api/apps/v1", ["Deployment", "ReplicaSet"]),
+    ("api/apps/v1", ["ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet"]),
     ("api/discovery/v1", ["EndpointSlice"]),
     ("api/coordination/v1", ["Lease"]),
-    ("api/rbac/v1", ["Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"]),
+    ("api/networking/v1", ["IPAddress", "Ingress", "IngressClass", "NetworkPolicy", "ServiceCIDR"]),
     ("api/policy/v1", ["Eviction"]),
+    ("api/rbac/v1", ["Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"]),
     ("api/authentication/v1", ["TokenRequest", "TokenReview", "SelfSubjectReview"]),
     ("api/authorization/v1", ["SubjectAccessReview", "LocalSubjectAccessReview", "SelfSubjectAccessReview",
                               "SelfSubjectRulesReview"]),
@@ -26,18 +27,18 @@ ROOTS = [
 ]
 SPECIAL = {
     "Quantity": "quantity", "IntOrString": "intstr", "Time": "time", "MicroTime": "microtime", "FieldsV1": "skip",
-    "RawExtension": "skip", "ExtraValue": "skip",
+    "RawExtension": "skip", "ExtraValue": "strings",
 }
 # Pointers in Go: their zero says something, and stands in the JSON. The zero of every other field is left out.
 POINTERS = """
     activeDeadlineSeconds allocateLoadBalancerNodePorts allowPrivilegeEscalation automountServiceAccountToken
-    blockOwnerDeletion controller defaultMode enableServiceLinks expirationSeconds fsGroup gracePeriodSeconds hostUsers
-    immutable leaseDurationSeconds mode optional orphanDependents partition priority privileged progressDeadlineSeconds
+    blockOwnerDeletion controller defaultMode enableServiceLinks endPort expirationSeconds fsGroup gracePeriodSeconds
+    hostUsers immutable leaseDurationSeconds mode optional orphanDependents partition priority privileged progressDeadlineSeconds
     readOnlyRootFilesystem ready replicas revisionHistoryLimit runAsGroup runAsNonRoot runAsUser serving
     setHostnameAsFQDN shareProcessNamespace terminating terminationGracePeriodSeconds tolerationSeconds
 """.split()
 # Embedded in Go: their fields stand in the JSON of the message around them.
-INLINE = ["ephemeralContainerCommon", "handler", "localObjectReference", "volumeSource"]
+INLINE = ["ephemeralContainerCommon", "handler", "ingressRuleValue", "localObjectReference", "volumeSource"]
 FIELD = re.compile(r'#\[prost\((.*?)\)\]\s*pub (?:r#)?(\w+):\s+(.*?),\n(?=\s*(?:///|#\[)|\Z)', re.S)
 
 

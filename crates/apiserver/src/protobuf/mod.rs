@@ -180,6 +180,15 @@ fn value(raw: Raw<'_>, ty: Type, depth: usize) -> Result<Value, Damaged> {
             let format = if ty == Type::Time { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S.%6fZ" };
             Ok(time.strftime(format).to_string().into())
         }
+        (Type::Strings, Raw::Bytes(bytes)) => {
+            let mut texts = Vec::new();
+            for entry in Cursor::new(bytes) {
+                if let (1, Raw::Bytes(bytes)) = entry? {
+                    texts.push(Value::String(text(bytes)?));
+                }
+            }
+            Ok(texts.into())
+        }
         (Type::Message(name), Raw::Bytes(bytes)) => {
             let mut out = Map::new();
             read(bytes, table::message(name).ok_or(Damaged)?, &mut out, depth + 1)?;

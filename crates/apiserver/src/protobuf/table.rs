@@ -14,6 +14,8 @@ pub(super) enum Type {
     IntOrString,
     Time,
     MicroTime,
+    /// A message that holds texts alone and is a list of them in JSON.
+    Strings,
     /// Not shown.
     Skip,
     Message(&'static str),
@@ -83,6 +85,7 @@ fn field(line: &'static str) -> Option<(u32, Field)> {
         "intstr" => Type::IntOrString,
         "time" => Type::Time,
         "microtime" => Type::MicroTime,
+        "strings" => Type::Strings,
         "skip" => Type::Skip,
         name => Type::Message(name),
     };

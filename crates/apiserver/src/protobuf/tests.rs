@@ -44,6 +44,26 @@ fn zeros_of_pointers_are_values() {
 }
 
 #[test]
+fn rules_of_an_ingress_stand_beside_their_host() {
+    let path = [entry(1, b"/"), entry(3, b"Prefix"), entry(2, &entry(4, &entry(1, b"web")))].concat();
+    let rule = entry(2, &[entry(1, b"a.example"), entry(2, &entry(1, &entry(1, &path)))].concat());
+    let json = to_json(&body("networking.k8s.io/v1", "Ingress", &entry(2, &entry(3, &rule[2..])))).unwrap();
+    let paths = json!([{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web"}}}]);
+    assert_eq!(json["spec"], json!({"rules": [{"host": "a.example", "http": {"paths": paths}}]}));
+}
+
+#[test]
+fn groups_with_long_names_and_lists_of_texts() {
+    // The empty text is a group of its own in a rule.
+    let rule = [entry(1, b"get"), entry(2, b""), entry(3, b"pods")].concat();
+    let json = to_json(&body("rbac.authorization.k8s.io/v1", "Role", &entry(2, &rule))).unwrap();
+    assert_eq!(json["rules"], json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]));
+    let extra = entry(5, &[entry(1, b"from"), entry(2, &[entry(1, b"a"), entry(1, b"b")].concat())].concat());
+    let json = to_json(&body("authorization.k8s.io/v1", "SubjectAccessReview", &entry(2, &extra))).unwrap();
+    assert_eq!(json["spec"]["extra"], json!({"from": ["a", "b"]}));
+}
+
+#[test]
 fn what_is_not_known_is_refused() {
     assert_eq!(to_json(&body("batch/v1", "Job", b"")).unwrap_err().code, 415);
     assert_eq!(to_json(&body("v1", "Pod", &[0x0a, 5, 1])).unwrap_err().code, 400);
