@@ -47,7 +47,7 @@ impl Api {
                 let verb = if session == Session::Exec { "exec" } else { "attach" };
                 format!("/{verb}/{place}/{container}?{}", command_query(call)?)
             }
-            Session::PortForward => format!("/portForward/{place}"),
+            Session::PortForward => format!("/portForward/{place}{}", ports_query(call)),
         };
         let agent = self.agent_of_pod(&pod, &target.name)?;
         let mut request = Request::builder()
@@ -84,6 +84,13 @@ fn command_query(call: &Call) -> Result<String, Status> {
     }
     pairs.extend(call.query.all("command").map(|word| format!("command={}", encoded(word))));
     Ok(pairs.join("&"))
+}
+
+/// The ports that a client with WebSocket channels names, for the agent; kubectl names them later.
+fn ports_query(call: &Call) -> String {
+    let ports: Vec<String> =
+        call.query.all("ports").map(|ports| format!("port={}", encoded(ports))).collect();
+    if ports.is_empty() { String::new() } else { format!("?{}", ports.join("&")) }
 }
 
 fn copy_handshake(from: &HeaderMap, to: &mut HeaderMap<HeaderValue>) {

@@ -1,5 +1,6 @@
 //! HTTP and TCP checks, made from the node's network namespace, in which the agent lives.
 
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -18,14 +19,14 @@ pub struct NetworkProber;
 impl Prober for NetworkProber {
     fn check(&self, handler: Handler, address: Ipv4Addr, timeout: Duration) -> Job<Result<(), Failure>> {
         Box::pin(async move {
+            let late = timed_out(&handler, address);
             let work = async {
                 match handler {
                     Handler::Http { host, port, path, tls, headers } => {
                         let host = host.unwrap_or_else(|| address.to_string());
-                        let scheme = if tls { "https" } else { "http" };
-                        let url = format!("{scheme}://{host}:{port}{path}");
+                        let url = url(tls, &host, port, &path);
                         http_check(&host, port, &path, tls, &headers).await.map_err(|problem| match problem {
-                            Problem::Transport(text) => format!("Get \"{url}\": {text}"),
+                            Problem::Transport(text) => format!("Get {url:?}: {text}"),
                             Problem::Status(code) => format!("HTTP probe failed with statuscode: {code}"),
                         })
                     }
@@ -40,7 +41,7 @@ impl Prober for NetworkProber {
             };
             match tokio::time::timeout(timeout, work).await {
                 Ok(result) => result.map_err(|message| Failure { message }),
-                Err(_) => Err(Failure { message: format!("no answer within {}s", timeout.as_secs_f64()) }),
+                Err(_) => Err(Failure { message: late }),
             }
         })
     }
@@ -51,8 +52,35 @@ enum Problem {
     Status(u16),
 }
 
+fn url(tls: bool, host: &str, port: u16, path: &str) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://{host}:{port}{path}")
+}
+
+/// What a kubelet says when the answer does not come in time; people search for these words.
+fn timed_out(handler: &Handler, address: Ipv4Addr) -> String {
+    let host = |host: &Option<String>| host.clone().unwrap_or_else(|| address.to_string());
+    match handler {
+        Handler::Http { host: named, port, path, tls, .. } => format!(
+            "Get {:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+            url(*tls, &host(named), *port, path)
+        ),
+        Handler::Tcp { host: named, port } => format!("dial tcp {}:{port}: i/o timeout", host(named)),
+        Handler::Exec { .. } | Handler::Sleep { .. } => "command timed out".to_owned(),
+    }
+}
+
+/// A failure to connect in the words of a kubelet.
 fn dial_error(host: &str, port: u16, error: &std::io::Error) -> String {
-    format!("dial tcp {host}:{port}: {error}")
+    let reason = match error.kind() {
+        ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        ErrorKind::ConnectionReset => "connect: connection reset by peer".to_owned(),
+        ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        ErrorKind::TimedOut => "i/o timeout".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("dial tcp {host}:{port}: {reason}")
 }
 
 async fn http_check(

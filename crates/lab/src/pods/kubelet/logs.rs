@@ -114,15 +114,12 @@ impl LogQuery {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decode(value);
             let bad = || LogError::Parameter { name: name.to_owned(), value: value.clone() };
-            let flag = || match value.as_str() {
-                "" | "1" | "true" => Ok(true),
-                "0" | "false" => Ok(false),
-                _ => Err(bad()),
-            };
+            // As Kubernetes reads flags in a query: only these two are no (`Convert_Slice_string_To_bool`).
+            let flag = value != "0" && !value.eq_ignore_ascii_case("false");
             match name {
-                "follow" => parsed.follow = flag()?,
-                "previous" => parsed.previous = flag()?,
-                "timestamps" => parsed.timestamps = flag()?,
+                "follow" => parsed.follow = flag,
+                "previous" => parsed.previous = flag,
+                "timestamps" => parsed.timestamps = flag,
                 "tailLines" => parsed.tail_lines = Some(value.parse().map_err(|_| bad())?),
                 "limitBytes" => parsed.limit_bytes = Some(value.parse().map_err(|_| bad())?),
                 "sinceSeconds" => parsed.since_seconds = Some(value.parse().map_err(|_| bad())?),

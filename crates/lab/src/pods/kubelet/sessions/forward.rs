@@ -24,7 +24,7 @@ const CHUNK: usize = 32 << 10;
 /// Most streams whose partner has not come.
 const UNPAIRED: usize = 100;
 
-/// The network namespace that this agent lives in.
+/// The network namespace that this process lives in.
 const OWN_NAMESPACE: &str = "/proc/self/ns/net";
 
 /// Where ports are forwarded to.
@@ -46,7 +46,18 @@ impl Place {
         Ok(Self { namespace, pod: target.name().to_owned(), uid: target.uid().to_owned() })
     }
 
-    async fn connect(self: Arc<Self>, port: u16) -> io::Result<TcpStream> {
+    #[cfg(test)]
+    pub(super) fn here() -> Self {
+        Self { namespace: PathBuf::from(OWN_NAMESPACE), pod: "web".to_owned(), uid: "1".to_owned() }
+    }
+
+    /// What is said of a port that cannot be reached.
+    pub(super) fn failure(&self, port: u16, reason: &io::Error) -> String {
+        format!("error forwarding port {port} to pod {}, uid {}: {reason}", self.pod, self.uid)
+    }
+
+    /// A connection to a port there.
+    pub(super) async fn connect(self: Arc<Self>, port: u16) -> io::Result<TcpStream> {
         let connecting = tokio::task::spawn_blocking(move || {
             let inside = Netns::open_path(&self.namespace).and_then(|namespace| {
                 namespace.run(|| {
@@ -104,12 +115,7 @@ async fn forward(place: Arc<Place>, error: StreamWriter, data: Stream) {
         },
     };
     if let Err(reason) = done {
-        let message = format!(
-            "error forwarding port {} to pod {}, uid {}: {reason}",
-            port.unwrap_or_default(),
-            place.pod,
-            place.uid
-        );
+        let message = place.failure(port.unwrap_or_default(), &reason);
         let _ = error.send(message.as_bytes()).await;
         // The client looks for the message once there are no more bytes to come.
         let _ = output.finish().await;

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! request ─► upgrade (which protocol) ─► websocket ─┬─► command: exec and attach ─► containers
-//!                                    └─► spdy ──────┴─► forward: ports ───────────► the pod's loopback
+//!                                    └─► spdy ──────┴─► forward, channels: ports ─► the pod's loopback
 //! ```
 //!
-//! kubectl since 1.30 speaks WebSocket, and inside it, for ports, SPDY/3.1; older clients speak SPDY/3.1 itself. A
+//! kubectl since 1.30 speaks WebSocket, and inside it, for ports, SPDY/3.1; older clients speak SPDY/3.1 itself, and
+//! client libraries have WebSocket channels for ports too. A
 //! session ends with its container, with its client, and with the agent: an agent that comes back ends the commands
 //! that its predecessor left ([`crate::containers::Runtime::end_sessions`]).
 
+mod channels;
 mod command;
 mod forward;
 mod spdy;
@@ -110,7 +112,11 @@ impl Sessions {
                 let target = Target::find(self, namespace, pod)?;
                 let place = forward::Place::of(&target)?;
                 (upgrade, answer) = upgrade::ports(request.headers())?;
-                spawn(hyper::upgrade::on(&mut request), move |io| run_ports(place, upgrade, io));
+                let ports = channels::ports(&query)?;
+                if upgrade.protocol == upgrade::CHANNEL_PAIRS && ports.is_empty() {
+                    return Err(SessionError::Request("you must specify at least 1 port".to_owned()));
+                }
+                spawn(hyper::upgrade::on(&mut request), move |io| run_ports(place, ports, upgrade, io));
             }
             _ => return Err(SessionError::Request("there are no such sessions".to_owned())),
         }
@@ -141,8 +147,11 @@ async fn run_command(runtime: Arc<Runtime>, command: Command, upgrade: Upgrade, 
     }
 }
 
-async fn run_ports(place: forward::Place, upgrade: Upgrade, io: Io) {
+async fn run_ports(place: forward::Place, ports: Vec<u16>, upgrade: Upgrade, io: Io) {
     match upgrade.wire {
+        Wire::WebSocket if upgrade.protocol == upgrade::CHANNEL_PAIRS => {
+            channels::serve(place, ports, io).await;
+        }
         Wire::WebSocket => forward::serve(place, websocket::tunnel(io).await).await,
         Wire::Spdy => forward::serve(place, io).await,
     }

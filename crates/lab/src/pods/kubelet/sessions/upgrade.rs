@@ -15,7 +15,10 @@ const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-v
 const COMMAND_CHANNELS: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// Streams of a SPDY connection. The fourth version reports exit codes; clients have it since 2016.
 const COMMAND_STREAMS: &[&str] = &["v4.channel.k8s.io"];
-const PORT_TUNNEL: &[&str] = &["SPDY/3.1+portforward.k8s.io"];
+/// A tunnel for SPDY, or a pair of channels for each port that the request names: client libraries do that.
+const PORT_CHANNELS: &[&str] = &["SPDY/3.1+portforward.k8s.io", CHANNEL_PAIRS];
+/// The protocol of [`super::channels`].
+pub(super) const CHANNEL_PAIRS: &str = "v4.channel.k8s.io";
 const PORT_STREAMS: &[&str] = &["portforward.k8s.io"];
 
 /// How bytes travel.
@@ -32,6 +35,8 @@ pub(super) enum Wire {
 pub(super) struct Upgrade {
     /// How bytes travel.
     pub(super) wire: Wire,
+    /// What they mean.
+    pub(super) protocol: &'static str,
 }
 
 /// For exec and attach.
@@ -41,7 +46,7 @@ pub(super) fn commands(headers: &HeaderMap) -> Result<(Upgrade, Response<()>), S
 
 /// For port-forward.
 pub(super) fn ports(headers: &HeaderMap) -> Result<(Upgrade, Response<()>), SessionError> {
-    negotiate(headers, PORT_TUNNEL, PORT_STREAMS)
+    negotiate(headers, PORT_CHANNELS, PORT_STREAMS)
 }
 
 fn negotiate(
@@ -64,13 +69,13 @@ fn negotiate(
         answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
         answer.headers_mut().insert(WEBSOCKET_ACCEPT, accept);
         answer.headers_mut().insert(WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
-        return Ok((Upgrade { wire: Wire::WebSocket }, answer));
+        return Ok((Upgrade { wire: Wire::WebSocket, protocol }, answer));
     }
     if wants("SPDY/3.1") {
         let protocol = choose(streams, &listed(headers, STREAM_PROTOCOL.as_str()))?;
         answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
         answer.headers_mut().insert(STREAM_PROTOCOL, HeaderValue::from_static(protocol));
-        return Ok((Upgrade { wire: Wire::Spdy }, answer));
+        return Ok((Upgrade { wire: Wire::Spdy, protocol }, answer));
     }
     Err(SessionError::Request("Upgrade request required: websocket or SPDY/3.1".to_owned()))
 }

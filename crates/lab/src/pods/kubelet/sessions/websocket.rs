@@ -10,7 +10,7 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -30,18 +30,21 @@ const CLOSE: u8 = 255;
 /// Most bytes of a message; some clients send a file in one.
 const MESSAGE: usize = 16 << 20;
 /// Messages that wait for a slow reader.
-const AHEAD: usize = 16;
+pub(super) const AHEAD: usize = 16;
 /// How often a silent client is asked whether it is there: one that has gone without a word is noticed by writing.
-const PING: Duration = Duration::from_secs(5);
+pub(super) const PING: Duration = Duration::from_secs(5);
 /// How long a client may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 /// Bytes of a tunnel on their way.
 const TUNNEL: usize = 64 << 10;
 
-type Sink = SplitSink<WebSocketStream<Io>, Message>;
-type Source = SplitStream<WebSocketStream<Io>>;
+/// The half that messages go out by.
+pub(super) type Sink<S = Io> = SplitSink<WebSocketStream<S>, Message>;
+/// The half that messages come in by.
+pub(super) type Source<S = Io> = SplitStream<WebSocketStream<S>>;
 
-async fn open(io: Io) -> (Sink, Source) {
+/// Takes the connection for a WebSocket whose handshake is done.
+pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(io: S) -> (Sink<S>, Source<S>) {
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE));
     WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await.split()
 }
@@ -71,11 +74,12 @@ where
 }
 
 /// The end as it should be: clients take any other for a failure.
-fn goodbye() -> Message {
+pub(super) fn goodbye() -> Message {
     Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::from_static("") }))
 }
 
-fn message(channel: u8, data: &[u8]) -> Message {
+/// A message of a channel.
+pub(super) fn message(channel: u8, data: &[u8]) -> Message {
     let mut bytes = Vec::with_capacity(data.len() + 1);
     bytes.push(channel);
     bytes.extend_from_slice(data);
