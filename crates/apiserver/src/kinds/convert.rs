@@ -1,11 +1,11 @@
 //! Older versions at the door: they come in as today's version, and go out under the name they were asked by.
 //!
-//! Only their names and a few defaults differ from today's; the fields are the same.
+//! Of workloads and policies only the names and a few defaults differ from today's; the fields of an Ingress differ too.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::field;
 use super::registry::Kind;
+use super::{convert_ingress, field};
 
 /// Makes a body sent in `group`/`version` one of the stored version. Nothing happens when that is the stored one.
 pub fn convert_in(kind: &Kind, group: &str, version: &str, object: &mut Value) {
@@ -21,9 +21,25 @@ pub fn convert_in(kind: &Kind, group: &str, version: &str, object: &mut Value) {
     }
     let Some(map) = object.as_object_mut() else { return };
     field::set(map, "apiVersion", kind.api_version());
+    match &*kind.kind {
+        "Deployment" | "DaemonSet" | "ReplicaSet" => workload_in(map, &kind.kind, version),
+        "Ingress" => convert_ingress::to_todays(map),
+        _ => {}
+    }
+}
+
+fn workload_in(map: &mut Map<String, Value>, kind: &str, version: &str) {
     let Some(spec) = map.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    // The old rollback endpoint's field; today's version has none.
+    // Fields of the old versions alone: that of the rollback endpoint, and a counter that clients may not set.
     spec.shift_remove("rollbackTo");
+    spec.shift_remove("templateGeneration");
+    // A DaemonSet of extensions/v1beta1 replaced its pods when somebody deleted them.
+    if kind == "DaemonSet"
+        && version == "v1beta1"
+        && let Some(strategy) = field::object(spec, "updateStrategy")
+    {
+        field::fill(strategy, "type", "OnDelete");
+    }
     // apps/v1beta1 and extensions/v1beta1 take the selector and the labels from the template; apps/v1beta2 does not.
     if version != "v1beta1" {
         return;
@@ -37,9 +53,7 @@ pub fn convert_in(kind: &Kind, group: &str, version: &str, object: &mut Value) {
         field::set(spec, "selector", json!({ "matchLabels": labels }));
     }
     if let Some(metadata) = field::object(map, "metadata")
-        && metadata
-            .get("labels")
-            .is_none_or(|labels| labels.as_object().is_none_or(serde_json::Map::is_empty))
+        && metadata.get("labels").is_none_or(|labels| labels.as_object().is_none_or(Map::is_empty))
     {
         field::set(metadata, "labels", labels);
     }
@@ -60,6 +74,9 @@ pub fn convert_out(kind: &Kind, group: &str, version: &str, object: &mut Value) 
             "apiVersion",
             if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") },
         );
+        if &*kind.kind == "Ingress" {
+            convert_ingress::from_todays(map);
+        }
     }
 }
 

@@ -48,6 +48,29 @@ pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {
 pub(super) struct DaemonSet;
 
 impl Rules for DaemonSet {
+    fn fresh_status(&self) -> Option<Value> {
+        // Numbers that Go writes although they are zero.
+        Some(json!({
+            "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
+        }))
+    }
+
+    fn reset_for_create(&self, object: &mut Value) {
+        if let Some(map) = object.as_object_mut() {
+            field::set(map, "status", self.fresh_status().unwrap_or_default());
+        }
+        set_template_generation(object, 1);
+    }
+
+    fn reset_for_update(&self, new: &mut Value, old: &Value) {
+        field::copy(new, old, "status");
+        // The templates are compared as they will be stored.
+        self.default(new);
+        let before = template_generation(old);
+        let same = new.pointer("/spec/template") == old.pointer("/spec/template");
+        set_template_generation(new, if same { before } else { before + 1 });
+    }
+
     fn default(&self, object: &mut Value) {
         let Some(spec) = field::spec(object) else { return };
         workload::default_pods(spec);
@@ -91,6 +114,24 @@ impl Rules for DaemonSet {
         ] {
             non_negative(status, key, "status", causes);
         }
+    }
+}
+
+/// Counts the templates that a DaemonSet has had: the field `templateGeneration` of the versions before apps/v1, which
+/// has it as an annotation (conversion.go of apps/v1).
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn template_generation(object: &Value) -> i64 {
+    let annotation = object.pointer("/metadata/annotations").and_then(|all| all.get(TEMPLATE_GENERATION));
+    annotation.and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+fn set_template_generation(object: &mut Value, generation: i64) {
+    if let Some(map) = object.as_object_mut()
+        && let Some(metadata) = field::object(map, "metadata")
+        && let Some(annotations) = field::object(metadata, "annotations")
+    {
+        field::set(annotations, TEMPLATE_GENERATION, generation.to_string());
     }
 }
 

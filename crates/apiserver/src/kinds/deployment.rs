@@ -41,6 +41,10 @@ pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {
 pub(super) struct Deployment;
 
 impl Rules for Deployment {
+    fn fresh_status(&self) -> Option<Value> {
+        Some(json!({}))
+    }
+
     fn default(&self, object: &mut Value) {
         let Some(spec) = field::spec(object) else { return };
         workload::default_template(spec);

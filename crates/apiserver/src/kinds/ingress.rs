@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::endpoints::port_number;
 use super::field::{self, items, list, member, text};
-use super::names::{dns1035_label, dns1123_subdomain, port_name};
+use super::names::{dns1035_label, dns1123_subdomain, port_name, wildcard_subdomain};
 use super::strategy::Rules;
 use super::table::{self, Column};
 use crate::status::Cause;
@@ -56,6 +56,10 @@ pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {
 pub(super) struct Ingress;
 
 impl Rules for Ingress {
+    fn fresh_status(&self) -> Option<Value> {
+        Some(json!({"loadBalancer": {}}))
+    }
+
     fn validate(&self, object: &Value, causes: &mut Vec<Cause>) {
         let spec = object.get("spec").unwrap_or(&Value::Null);
         let rules = list(spec, "rules");
@@ -88,9 +92,8 @@ fn wrong(problems: Vec<String>, value: &str, path: &str, causes: &mut Vec<Cause>
 }
 
 fn host_name(host: &str, path: &str, causes: &mut Vec<Cause>) {
-    // A wildcard stands for the first label.
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    wrong(dns1123_subdomain(name), host, path, causes);
+    let problems = if host.contains('*') { wildcard_subdomain(host) } else { dns1123_subdomain(host) };
+    wrong(problems, host, path, causes);
 }
 
 fn validate_rule(rule: &Value, path: &str, causes: &mut Vec<Cause>) {

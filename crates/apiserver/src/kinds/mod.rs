@@ -15,6 +15,7 @@ mod components;
 mod config_map;
 mod controller_revision;
 mod convert;
+mod convert_ingress;
 mod custom;
 mod daemon_set;
 mod definition;

@@ -19,6 +19,10 @@ const DNS1123_LABEL: &str = "a lowercase RFC 1123 label must consist of lower ca
 const DNS1123_SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
      '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation \
      is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const WILDCARD_SUBDOMAIN: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS \
+     subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric \
+     character (e.g. '*.example.com', regex used for validation is \
+     '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const DNS1035_LABEL: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
      alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
      validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
@@ -75,6 +79,12 @@ pub(super) fn dns1123_label(text: &str) -> Vec<String> {
 /// What is wrong with an RFC 1123 subdomain.
 pub(super) fn dns1123_subdomain(text: &str) -> Vec<String> {
     check(text.len() <= 253, 253, text.split('.').all(label_form), DNS1123_SUBDOMAIN)
+}
+
+/// What is wrong with a subdomain whose first label is `*`.
+pub(super) fn wildcard_subdomain(text: &str) -> Vec<String> {
+    let form = text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(label_form));
+    check(text.len() <= 253, 253, form, WILDCARD_SUBDOMAIN)
 }
 
 /// What is wrong with an RFC 1035 label.

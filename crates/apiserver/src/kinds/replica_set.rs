@@ -1,7 +1,7 @@
 //! ReplicaSet of apps.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::field::{self, number};
 use super::strategy::Rules;
@@ -39,6 +39,10 @@ pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {
 pub(super) struct ReplicaSet;
 
 impl Rules for ReplicaSet {
+    fn fresh_status(&self) -> Option<Value> {
+        Some(json!({"replicas": 0}))
+    }
+
     fn default(&self, object: &mut Value) {
         if let Some(spec) = field::spec(object) {
             workload::default_template(spec);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::field::{self, items, member};
 use super::strategy::Rules;
@@ -23,6 +23,10 @@ pub(super) fn row(object: &Value, now: Timestamp) -> Vec<Value> {
 pub(super) struct ServiceCidr;
 
 impl Rules for ServiceCidr {
+    fn fresh_status(&self) -> Option<Value> {
+        Some(json!({}))
+    }
+
     fn validate(&self, object: &Value, causes: &mut Vec<Cause>) {
         let ranges = items(object, "/spec/cidrs");
         if ranges.is_empty() {

@@ -33,10 +33,17 @@ pub(super) trait Rules: Sync {
     /// Fills in what the sender left out.
     fn default(&self, _object: &mut Value) {}
 
+    /// The status of an object that no controller has seen yet. `None` for kinds without one.
+    fn fresh_status(&self) -> Option<Value> {
+        None
+    }
+
     /// Drops or sets what a client may not set when it creates the object (the status, above all).
     fn reset_for_create(&self, object: &mut Value) {
-        if let Some(map) = object.as_object_mut() {
-            map.remove("status");
+        let Some(map) = object.as_object_mut() else { return };
+        match self.fresh_status() {
+            Some(status) => super::field::set(map, "status", status),
+            None => _ = map.shift_remove("status"),
         }
     }
 

@@ -19,6 +19,10 @@ use crate::objects::{
 };
 use crate::scheduler::{selects, untolerated};
 
+/// The server's count of the set's templates, and where its pods bear it (`CreatePodTemplate`).
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+const GENERATION_LABEL: &str = "pod-template-generation";
+
 /// What every DaemonSet's pod bears, beside what its template says (`AddOrUpdateDaemonPodTolerations`).
 const TOLERATIONS: [(&str, &str); 6] = [
     ("node.kubernetes.io/not-ready", "NoExecute"),
@@ -82,6 +86,9 @@ pub(crate) fn new_pod(set: &DaemonSet, node: &str) -> Pod {
     let prefix = format!("{}-", set.metadata.name.as_deref().unwrap_or_default());
     let mut labels = described.labels.unwrap_or_default();
     labels.insert(HASH_LABEL.to_owned(), current_hash(set));
+    let generation =
+        set.metadata.annotations.as_ref().and_then(|annotations| annotations.get(TEMPLATE_GENERATION));
+    labels.extend(generation.map(|generation| (GENERATION_LABEL.to_owned(), generation.clone())));
     Pod {
         metadata: ObjectMeta {
             name: Some(generated_name(&prefix)),

@@ -150,6 +150,7 @@ pub(super) static KINDS: [BuiltIn; 31] = [
         status: true,
         scale: Some(REPLICAS),
         generation: true,
+        also: &[("apps", "v1beta2"), ("extensions", "v1beta1")],
         columns: replica_set::COLUMNS,
         row: replica_set::row,
         ..kind("apps", "v1", "ReplicaSet", &replica_set::ReplicaSet)
@@ -161,6 +162,7 @@ pub(super) static KINDS: [BuiltIn; 31] = [
         categories: &["all"],
         status: true,
         generation: true,
+        also: &[("apps", "v1beta2"), ("extensions", "v1beta1")],
         columns: daemon_set::COLUMNS,
         row: daemon_set::row,
         ..kind("apps", "v1", "DaemonSet", &daemon_set::DaemonSet)
@@ -178,6 +180,7 @@ pub(super) static KINDS: [BuiltIn; 31] = [
         short_names: &["ing"],
         status: true,
         generation: true,
+        also: &[("networking.k8s.io", "v1beta1"), ("extensions", "v1beta1")],
         columns: ingress::COLUMNS,
         row: ingress::row,
         ..kind("networking.k8s.io", "v1", "Ingress", &ingress::Ingress)
@@ -196,6 +199,7 @@ pub(super) static KINDS: [BuiltIn; 31] = [
         singular: "networkpolicy",
         short_names: &["netpol"],
         generation: true,
+        also: &[("extensions", "v1beta1")],
         columns: network_policy::COLUMNS,
         row: network_policy::row,
         ..kind("networking.k8s.io", "v1", "NetworkPolicy", &network_policy::NetworkPolicy)

@@ -15,12 +15,45 @@ fn every_kind_is_whole() {
         assert_eq!(cells.len(), kind.columns.len(), "{kind:?}");
         assert_eq!(kind.columns.iter().filter(|column| column.format == "name").count(), 1, "{kind:?}");
     }
-    let old = Registry::built_in()
-        .served()
-        .filter(|served| !served.stored)
-        .map(|served| (served.group.as_ref(), served.version.as_ref()))
-        .collect::<Vec<_>>();
-    assert_eq!(old, [("apps", "v1beta1"), ("apps", "v1beta2"), ("extensions", "v1beta1")]);
+    let old = |kind: &'static str| {
+        let served =
+            Registry::built_in().served().filter(move |served| !served.stored && served.kind.kind == kind);
+        served.map(|served| (served.group.as_ref(), served.version.as_ref())).collect::<Vec<_>>()
+    };
+    assert_eq!(old("Deployment"), [("apps", "v1beta1"), ("apps", "v1beta2"), ("extensions", "v1beta1")]);
+    assert_eq!(old("DaemonSet"), [("apps", "v1beta2"), ("extensions", "v1beta1")]);
+    assert_eq!(old("Ingress"), [("networking.k8s.io", "v1beta1"), ("extensions", "v1beta1")]);
+}
+
+#[test]
+fn a_new_object_has_the_status_that_go_writes() {
+    let made = create("Deployment", with(deployment(), "/status", json!({"replicas": 3}))).unwrap();
+    assert_eq!(made["status"], json!({}));
+    let mut set = deployment();
+    set["kind"] = json!("DaemonSet");
+    set["spec"].as_object_mut().unwrap().remove("replicas");
+    let made = create("DaemonSet", set).unwrap();
+    assert_eq!(made["status"]["numberReady"], 0);
+}
+
+#[test]
+fn templates_of_a_daemon_set_are_counted() {
+    let generation =
+        |set: &Value| set["metadata"]["annotations"]["deprecated.daemonset.template.generation"].clone();
+    let mut set = deployment();
+    set["kind"] = json!("DaemonSet");
+    set["spec"].as_object_mut().unwrap().remove("replicas");
+    let made = create("DaemonSet", set.clone()).unwrap();
+    assert_eq!(generation(&made), "1");
+    let update = |new: Value, old: &Value| {
+        let mut new = new;
+        kind("DaemonSet").prepare_update(&mut new, old).unwrap();
+        new
+    };
+    let same = update(set.clone(), &made);
+    assert_eq!(generation(&same), "1", "defaults make no difference");
+    set["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
+    assert_eq!(generation(&update(set, &same)), "2");
 }
 
 #[test]
@@ -406,6 +439,7 @@ proptest! {
         let _ = kind(name).row(&object, Timestamp::UNIX_EPOCH);
         let _ = crate::kinds::strategic_merge(kind(name), original, &object);
         crate::kinds::convert_in(kind(name), "extensions", "v1beta1", &mut object.clone());
+        crate::kinds::convert_out(kind(name), "extensions", "v1beta1", &mut object.clone());
         let allocation = allocation(&["10.96.0.0/24", "fd00:96::/108"]);
         let Ok(old) = crate::kinds::testing::create_in(&allocation, name, original.clone()) else { panic!("{name} is valid") };
         if kind(name).check_shape(&mut object).is_ok() {

@@ -23,8 +23,8 @@ pub(in crate::kinds) enum Mismatch {
     #[error("{path}: parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?}")]
     Time { path: String, text: String },
     /// No base64.
-    #[error("{path}: illegal base64 data")]
-    Base64 { path: String },
+    #[error("{path}: illegal base64 data at input byte {byte}")]
+    Base64 { path: String, byte: usize },
 }
 
 /// Checks `object` against the named type, removes nulls, unknown fields and empty optional lists and maps, and returns
@@ -44,6 +44,16 @@ pub(in crate::kinds) fn check_metadata(path: &str, metadata: &mut Value) -> Resu
     let mut walk = Walk { unknown: Vec::new(), path: vec![Segment::Field(path.to_owned())] };
     walk.value(metadata, &Type::Object("ObjectMeta"), "ObjectMeta")?;
     Ok(walk.unknown)
+}
+
+/// Where Go's decoder gives up: at the byte, or at the last group of four when that is not whole.
+fn position(error: &base64::DecodeError, length: usize) -> usize {
+    match *error {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+        base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => {
+            length.saturating_sub(1) / 4 * 4
+        }
+    }
 }
 
 enum Segment {
@@ -173,9 +183,10 @@ impl Walk {
         use base64::Engine as _;
         // Go's decoder skips line breaks inside base64.
         let packed: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+        let length = packed.len();
         match base64::engine::general_purpose::STANDARD.decode(packed) {
             Ok(_) => Ok(()),
-            Err(_) => Err(Mismatch::Base64 { path: self.indexed_path() }),
+            Err(error) => Err(Mismatch::Base64 { path: self.indexed_path(), byte: position(&error, length) }),
         }
     }
 

@@ -56,7 +56,14 @@ fn wrong_types_are_worded_as_go_does() {
     assert!(refused("Service", object).ends_with(
         "cannot unmarshal object into Go struct field ServiceSpec.spec.ports of type []v1.ServicePort"
     ));
-    assert!(refused("Secret", json!({"data": {"a": "%"}})).ends_with("data.a: illegal base64 data"));
+    assert!(
+        refused("Secret", json!({"data": {"a": "%"}}))
+            .ends_with("data.a: illegal base64 data at input byte 0")
+    );
+    for (text, byte) in [("not base64!", 3), ("aGVsbG8", 4), ("aGVs\nbG8*", 7)] {
+        let refusal = refused("Secret", json!({"data": {"a": text}}));
+        assert!(refusal.ends_with(&format!("at input byte {byte}")), "{text:?}: {refusal}");
+    }
     assert!(refused("Pod", json!({"metadata": {"creationTimestamp": "yesterday"}})).contains("cannot parse"));
 }
 
