@@ -17,6 +17,7 @@ down: ## take it away again
 	@$(BIN) lab down
 
 test: build ## every test: units, the kernel, the API, the walkthrough
+	@scripts/setup --test
 	@images/build.sh $(IMAGES)
 	cargo test --workspace --quiet
 

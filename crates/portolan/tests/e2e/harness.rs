@@ -1,5 +1,6 @@
 //! A lab for one test, and the commands people type at it.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -33,11 +34,16 @@ fn state() -> &'static Path {
         .path()
 }
 
-fn archives() -> Vec<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
+/// Where `scripts/setup` and `images/build.sh` put what they make.
+pub fn cache() -> PathBuf {
+    std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"));
-    let directory = cache.join("portolan/images");
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"))
+        .join("portolan")
+}
+
+fn archives() -> Vec<PathBuf> {
+    let directory = cache().join("images");
     let found: Vec<PathBuf> = std::fs::read_dir(&directory)
         .into_iter()
         .flatten()
@@ -127,17 +133,24 @@ impl Lab {
         command
     }
 
+    /// A program that finds this lab in its environment.
+    pub fn with_environment(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("KUBECONFIG", self.directory().join("kubeconfig"))
+            .env("PORTOLAN_STATE_DIR", state())
+            .env("PORTOLAN", env!("CARGO_BIN_EXE_portolan"))
+            .env("LAB", &self.name)
+            .env("LAB_DIRECTORY", self.directory());
+        command
+    }
+
     /// `kubectl …` against this lab.
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
-        let kubeconfig = state().join("labs").join(&self.name).join("kubeconfig");
-        let mut command = Command::new("kubectl");
+        let mut command = self.with_environment("kubectl");
         // kubectl remembers what a server offers by its address, and labs of other versions had the same one.
         let cache = self.directory().join("kubectl-cache");
-        command
-            .current_dir(project())
-            .env("KUBECONFIG", kubeconfig)
-            .env("KUBECACHEDIR", cache)
-            .args(arguments);
+        command.current_dir(project()).env("KUBECACHEDIR", cache).args(arguments);
         command
     }
 

@@ -16,6 +16,7 @@ mod node_names;
 mod nodes;
 mod pods;
 mod proxied;
+mod python;
 mod refusals;
 mod sessions;
 mod walkthrough;

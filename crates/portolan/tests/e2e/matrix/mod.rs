@@ -9,15 +9,12 @@ mod run;
 
 use std::path::PathBuf;
 
-use crate::harness::{Lab, project};
+use crate::harness::{Lab, cache, project};
 
-/// kubectl 1.32, the version that the expectations are written for: `scripts/setup` puts it there.
+/// kubectl 1.32, the version that the expectations are written for: `scripts/setup --test` puts it there.
 fn kubectl() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"));
-    let path = cache.join("portolan/bin/kubectl-1.32");
-    assert!(path.exists(), "no kubectl 1.32 at {}: `scripts/setup` puts it there", path.display());
+    let path = cache().join("bin/kubectl-1.32");
+    assert!(path.exists(), "no kubectl 1.32 at {}: `scripts/setup --test` puts it there", path.display());
     path
 }
 

@@ -37,7 +37,8 @@ pub fn run(lab: &Lab, groups: &[Group]) -> Vec<String> {
 }
 
 /// What one group types at: a directory, a kubeconfig with its namespace, and the names bound so far.
-struct Terminal {
+struct Terminal<'a> {
+    lab: &'a Lab,
     directory: PathBuf,
     kubeconfig: PathBuf,
     path: String,
@@ -45,8 +46,8 @@ struct Terminal {
     lasting: Option<Running>,
 }
 
-impl Terminal {
-    fn new(lab: &Lab, group: &Group) -> Self {
+impl<'a> Terminal<'a> {
+    fn new(lab: &'a Lab, group: &Group) -> Self {
         let directory = lab.directory().join("terminals").join(&group.name);
         std::fs::create_dir_all(&directory).unwrap();
         for (name, content) in &group.files {
@@ -59,8 +60,7 @@ impl Terminal {
         let kubeconfig = lab.directory().join("terminals").join(format!("{}.kubeconfig", group.name));
         std::fs::copy(lab.directory().join("kubeconfig"), &kubeconfig).unwrap();
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-        let mut terminal = Self { directory, kubeconfig, path, bindings: Bindings::new(), lasting: None };
-        terminal.bindings.insert("LAB".to_owned(), lab.name.clone());
+        let terminal = Self { lab, directory, kubeconfig, path, bindings: Bindings::new(), lasting: None };
         let namespace = format!(
             "kubectl config set-context --current --namespace={0} && kubectl create namespace {0}",
             group.name
@@ -111,7 +111,7 @@ impl Terminal {
 
     /// A shell that is killed with all it started when it takes longer than anything may.
     fn shell(&self, line: &str) -> Command {
-        let mut command = Command::new("timeout");
+        let mut command = self.lab.with_environment("timeout");
         command
             .args(["--signal=KILL", &PATIENCE.as_secs().to_string(), "bash", "-c", line])
             .current_dir(&self.directory)
