@@ -17,6 +17,8 @@ pub struct Config {
     pub advertise: SocketAddr,
     /// The address of the Service `kube-dns`, whose endpoints are the nodes; `None` leaves that Service to others.
     pub cluster_dns: Option<IpAddr>,
+    /// The certificate (PEM) by which pods know the API server; `None` tells them nothing.
+    pub root_ca: Option<String>,
     /// How long nodes may be silent.
     pub nodes: NodeTimes,
 }
@@ -108,6 +110,7 @@ mod tests {
             service_cidr: service_cidr.parse().unwrap(),
             advertise: "10.100.0.254:6443".parse().unwrap(),
             cluster_dns: None,
+            root_ca: None,
             nodes: NodeTimes::default(),
         }
     }

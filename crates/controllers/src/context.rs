@@ -52,7 +52,7 @@ pub(crate) struct Stores {
     pub(crate) daemon_sets: Store<DaemonSet>,
     pub(crate) controller_revisions: Store<ControllerRevision>,
     pub(crate) service_accounts: Store<ServiceAccount>,
-    /// Without their data: only the garbage collector reads them.
+    /// Without their data, but for those that tell pods of the authority.
     pub(crate) config_maps: Store<ConfigMap>,
     /// Without their data: only the garbage collector reads them.
     pub(crate) secrets: Store<Secret>,
@@ -200,6 +200,7 @@ macro_rules! stored {
 stored! {
     Namespace, namespaces, |client, _| Api::all(client.clone());
     Node, nodes, |client, _| Api::all(client.clone());
+    ConfigMap, config_maps, |client, namespace| Api::namespaced(client.clone(), namespace);
     Pod, pods, |client, namespace| Api::namespaced(client.clone(), namespace);
     Service, services, |client, namespace| Api::namespaced(client.clone(), namespace);
     Endpoints, endpoints, |client, namespace| Api::namespaced(client.clone(), namespace);

@@ -127,6 +127,7 @@ mod tests {
             service_cidr: "10.96.0.0/12".parse().unwrap(),
             advertise: "10.100.0.254:6443".parse().unwrap(),
             cluster_dns: None,
+            root_ca: None,
             nodes: crate::NodeTimes::default(),
         }
     }

@@ -35,6 +35,7 @@ mod queue;
 mod recorder;
 mod reflector;
 mod replicasets;
+mod root_ca;
 mod run;
 #[cfg(test)]
 mod samples;

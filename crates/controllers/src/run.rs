@@ -14,7 +14,8 @@ use crate::recorder::{Writers, recorder};
 use crate::reflector::reflect;
 use crate::{
     cluster_dns, daemonsets, deployments, endpoints, garbage, kubernetes_service, mirroring, namespaces,
-    node_lifecycle, node_ranges, orphaned_pods, replicasets, scheduler, service_accounts, taint_eviction,
+    node_lifecycle, node_ranges, orphaned_pods, replicasets, root_ca, scheduler, service_accounts,
+    taint_eviction,
 };
 
 /// Runs every controller until `shutdown` completes.
@@ -43,13 +44,14 @@ pub async fn run(
 /// Fills every store, then runs all controllers. Ends only by a defect; dropping it ends every task.
 async fn work(context: &Arc<Context>, writers: Writers) -> Result<(), Error> {
     // Controllers listen to the stores before anything is in them, so that they miss nothing.
-    let controllers: [BoxFuture<'static, ()>; 16] = [
+    let controllers: [BoxFuture<'static, ()>; 17] = [
         node_ranges::run(context.clone()).boxed(),
         node_lifecycle::run(context.clone()).boxed(),
         taint_eviction::run(context.clone()).boxed(),
         kubernetes_service::run(context.clone()).boxed(),
         cluster_dns::run(context.clone()).boxed(),
         service_accounts::run(context.clone()).boxed(),
+        root_ca::run(context.clone()).boxed(),
         endpoints::run_slices(context.clone()).boxed(),
         endpoints::run_legacy(context.clone()).boxed(),
         mirroring::run(context.clone()).boxed(),
@@ -90,7 +92,11 @@ fn watch(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
     let client = &context.client;
     let (of, config_maps) = (context.clone(), Api::<ConfigMap>::all(client.clone()));
     tasks.spawn(async move {
-        let trim = |found: &mut ConfigMap| (found.data, found.binary_data) = (None, None);
+        let trim = |found: &mut ConfigMap| {
+            if found.metadata.name.as_deref() != Some(root_ca::NAME) {
+                (found.data, found.binary_data) = (None, None);
+            }
+        };
         reflect(config_maps, &of.stores.config_maps, trim).await;
     });
     let (of, secrets) = (context.clone(), Api::<Secret>::all(client.clone()));

@@ -71,6 +71,7 @@ async fn serve(
         service_cidr: IpNet::V4(spec.service_cidr),
         advertise: SocketAddr::new(IpAddr::V4(spec.control_plane), API_PORT),
         cluster_dns: Some(IpAddr::V4(spec.cluster_dns())),
+        root_ca: Some(pki.authority().to_owned()),
         nodes: controllers::NodeTimes {
             grace: Duration::from_secs(spec.node_grace.into()),
             ..controllers::NodeTimes::default()

@@ -73,16 +73,24 @@ impl Api {
         if let Some(metadata) = meta::metadata_mut(&mut object).filter(|_| !target.name.is_empty()) {
             metadata.insert("name".to_owned(), target.name.as_str().into());
         }
-        self.give_account(target, &mut object).await?;
         meta::on_create(&mut object, kind, &target.namespace, Timestamp::now());
-        // What is wrong with the object is told before what is wrong with its surroundings.
+        // Who sends a pod does not own what its ServiceAccount gives it.
+        let sent = kind.is("", "Pod").then(|| object.clone());
         let unowned = kind.unowned(&object);
+        self.give_account(target, &mut object).await?;
+        // What is wrong with the object is told before what is wrong with its surroundings.
         kind.prepare_create(&mut object)?;
         if kind.namespaced {
             self.check_namespace(target)?;
         }
         self.admit(target, "create", &object, &Value::Null)?;
-        write.writer.own_created(write.root(), &mut object, &unowned, ownership);
+        if let Some(mut sent) = sent {
+            kind.prepare_create(&mut sent)?;
+            write.writer.own_created(write.root(), &mut sent, &unowned, ownership);
+            meta::set_managed_fields(&mut object, meta::take_managed_fields(&mut sent));
+        } else {
+            write.writer.own_created(write.root(), &mut object, &unowned, ownership);
+        }
         let reservation = kind.allocate(&mut object, None, &self.context(write.dry_run))?;
         let key = target.key();
         if write.dry_run {
@@ -98,7 +106,7 @@ impl Api {
     }
 
     /// New objects need a namespace that is there to stay.
-    fn check_namespace(&self, target: &Target) -> Result<(), Status> {
+    pub(super) fn check_namespace(&self, target: &Target) -> Result<(), Status> {
         let name = target.namespace.as_str();
         let found = self.store.get(&Key::new("namespaces", "", name)).map_err(Status::internal)?;
         let Some(record) = found else { return Err(Status::not_found("", "namespaces", name)) };

@@ -126,6 +126,7 @@ impl Cluster {
             service_cidr: "10.96.0.0/12".parse().unwrap(),
             advertise: "10.100.0.254:6443".parse().unwrap(),
             cluster_dns: None,
+            root_ca: Some(self.pki.authority().to_owned()),
             // The kubelets here say once that they are ready, and nothing more.
             nodes: portolan_controllers::NodeTimes {
                 grace: Duration::from_secs(3600),

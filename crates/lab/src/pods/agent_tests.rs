@@ -94,7 +94,7 @@ async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
 fn pod(name: &str) -> Pod {
     serde_json::from_value(json!({
         "metadata": {"name": name},
-        "spec": {"nodeName": NODE, "containers": [{"name": "c", "image": "httpd"}]},
+        "spec": {"nodeName": NODE, "automountServiceAccountToken": false, "containers": [{"name": "c", "image": "httpd"}]},
     }))
     .unwrap()
 }

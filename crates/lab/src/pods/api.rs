@@ -1,17 +1,17 @@
 //! The API server's side of pods: status, removal, and how requests that fail are tried again.
 
-use std::time::Duration;
-
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodStatus, Secret};
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodStatus, Secret, ServiceAccount};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::utils::Backoff;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::events::Recorder;
-use super::objects::{Data, ObjectName, ObjectNames, Objects};
+use super::objects::{Data, ObjectName, ObjectNames, Objects, TOKEN_KEY, TokenName};
 use super::ports::{ApiOutcome, Failure, Job, ObjectSource, PodApi, PodEvent, PodRef};
 
 /// A request that takes longer has failed.
@@ -111,21 +111,59 @@ impl PodApi for KubePods {
     }
 }
 
-/// ConfigMaps and Secrets through the Kubernetes API.
+/// ConfigMaps, Secrets and tokens through the Kubernetes API.
 #[derive(Clone)]
 pub struct KubeObjects {
     client: Client,
+    tokens: Arc<Mutex<BTreeMap<TokenName, HeldToken>>>,
+}
+
+/// A token that pods have, and when they get a new one.
+#[derive(Clone)]
+struct HeldToken {
+    data: Data,
+    renew: Instant,
 }
 
 impl KubeObjects {
     /// Objects of the cluster that the client talks to.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, tokens: Arc::default() }
+    }
+
+    /// The token of before while it has a fifth of its life left (as the kubelet's token manager), else a new one.
+    async fn token(&self, namespace: &str, name: &TokenName) -> kube::Result<Data> {
+        let held = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some(held) = held.filter(|held| Instant::now() < held.renew) {
+            return Ok(held.data);
+        }
+        let audiences: Vec<&String> = name.audience.iter().collect();
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {},
+            "spec": {
+                "audiences": audiences, "expirationSeconds": name.seconds,
+                "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": name.pod, "uid": name.uid},
+            },
+        });
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let asked = Instant::now();
+        let answer: Value =
+            api.create_subresource("token", &name.account, &PostParams::default(), &request).await?;
+        let token = answer.pointer("/status/token").and_then(Value::as_str).unwrap_or_default();
+        let data = Data::from([(TOKEN_KEY.to_owned(), token.as_bytes().to_vec())]);
+        let life = Duration::from_secs(name.seconds.unsigned_abs());
+        let held = HeldToken { data: data.clone(), renew: asked + life * 4 / 5 };
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of pods that are gone are not asked for again.
+        tokens.retain(|_, held| asked < held.renew);
+        tokens.insert(name.clone(), held);
+        Ok(data)
     }
 
     async fn read_one(&self, namespace: &str, name: &ObjectName) -> kube::Result<Option<Data>> {
         match name {
+            ObjectName::Token(name) => self.token(namespace, name).await.map(Some),
             ObjectName::ConfigMap(name) => {
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
                 let Some(found) = api.get_opt(name).await? else { return Ok(None) };

@@ -297,6 +297,7 @@ fn value_of(
             let (kind, name) = match object {
                 ObjectName::ConfigMap(name) => ("ConfigMap", name),
                 ObjectName::Secret(name) => ("Secret", name),
+                ObjectName::Token(token) => ("token of ServiceAccount", &token.account),
             };
             Err(format!("couldn't find key {key} in {kind} {}/{name}", pod.namespace))
         }

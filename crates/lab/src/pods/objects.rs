@@ -1,4 +1,4 @@
-//! ConfigMaps and Secrets that containers and volumes take values from. Pure.
+//! ConfigMaps, Secrets and tokens that containers and volumes take values from. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,6 +10,26 @@ pub enum ObjectName {
     ConfigMap(String),
     /// A Secret.
     Secret(String),
+    /// A token of a pod's ServiceAccount: an object with the one key [`TOKEN_KEY`].
+    Token(TokenName),
+}
+
+/// The key under which a token is found.
+pub const TOKEN_KEY: &str = "token";
+
+/// Which token.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TokenName {
+    /// The ServiceAccount.
+    pub account: String,
+    /// Name of the pod that the token is bound to.
+    pub pod: String,
+    /// Its uid.
+    pub uid: String,
+    /// For whom; the API server when absent.
+    pub audience: Option<String>,
+    /// How long it is good for, in seconds.
+    pub seconds: i64,
 }
 
 impl fmt::Display for ObjectName {
@@ -17,6 +37,7 @@ impl fmt::Display for ObjectName {
         match self {
             Self::ConfigMap(name) => write!(formatter, "configmap {name:?}"),
             Self::Secret(name) => write!(formatter, "secret {name:?}"),
+            Self::Token(token) => write!(formatter, "token of serviceaccount {:?}", token.account),
         }
     }
 }

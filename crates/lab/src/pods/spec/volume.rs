@@ -2,11 +2,14 @@
 
 use k8s_openapi::api::core::v1 as core;
 
+use super::PodSpec;
 use crate::pods::environment::{FieldPath, ResourceField};
-use crate::pods::objects::{ObjectName, ObjectNames};
+use crate::pods::objects::{ObjectName, ObjectNames, TokenName};
 
 /// Mode of a file of a volume when nothing says otherwise.
 const FILE_MODE: u32 = 0o644;
+/// Seconds that a projected token is good for when nothing says otherwise (the API's default).
+const TOKEN_LIFE: i64 = 3600;
 
 /// One volume of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +84,15 @@ pub enum Part {
         /// One file each.
         items: Vec<DownwardFile>,
     },
+    /// A token of the pod's ServiceAccount.
+    Token {
+        /// For whom; the API server when absent.
+        audience: Option<String>,
+        /// How long it is good for, in seconds.
+        seconds: i64,
+        /// The file, relative to the volume.
+        path: String,
+    },
 }
 
 /// A key of an object and the file that shows it.
@@ -114,6 +126,24 @@ pub enum DownwardContent {
     Resource(ResourceField),
 }
 
+impl Part {
+    /// The object that it shows, if any; `pod` is the one that it is a part of a volume of.
+    #[must_use]
+    pub fn object(&self, pod: &PodSpec) -> Option<ObjectName> {
+        match self {
+            Self::Object { name, .. } => Some(name.clone()),
+            Self::Downward { .. } => None,
+            Self::Token { audience, seconds, .. } => Some(ObjectName::Token(TokenName {
+                account: pod.service_account.clone(),
+                pod: pod.name.clone(),
+                uid: pod.uid.clone(),
+                audience: audience.clone(),
+                seconds: *seconds,
+            })),
+        }
+    }
+}
+
 impl VolumeSpec {
     /// Parses a volume; `Err` names what this node cannot do.
     ///
@@ -125,14 +155,10 @@ impl VolumeSpec {
         Ok(Self { name, source })
     }
 
-    /// The ConfigMaps and Secrets that it shows.
-    pub fn objects(&self, names: &mut ObjectNames) {
+    /// The ConfigMaps, Secrets and tokens that it shows; `pod` is the one whose volume it is.
+    pub fn objects(&self, pod: &PodSpec, names: &mut ObjectNames) {
         if let VolumeSource::Files { parts, .. } = &self.source {
-            for part in parts {
-                if let Part::Object { name, .. } = part {
-                    names.insert(name.clone());
-                }
-            }
+            names.extend(parts.iter().filter_map(|part| part.object(pod)));
         }
     }
 
@@ -209,7 +235,14 @@ fn projection(source: &core::VolumeProjection) -> Result<Part, String> {
     if let Some(source) = &source.downward_api {
         return downward(source.items.as_deref());
     }
-    Err("of projections only configMap, secret and downwardAPI are supported".to_owned())
+    if let Some(source) = &source.service_account_token {
+        return Ok(Part::Token {
+            audience: source.audience.clone().filter(|audience| !audience.is_empty()),
+            seconds: source.expiration_seconds.unwrap_or(TOKEN_LIFE),
+            path: source.path.clone(),
+        });
+    }
+    Err("of projections only configMap, secret, downwardAPI and serviceAccountToken are supported".to_owned())
 }
 
 fn object(name: ObjectName, items: Option<&[core::KeyToPath]>, optional: Option<bool>) -> Part {

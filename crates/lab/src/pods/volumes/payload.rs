@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::pods::environment::Addresses;
-use crate::pods::objects::{Data, ObjectName, Objects};
+use crate::pods::objects::{Data, ObjectName, Objects, TOKEN_KEY};
 use crate::pods::quantity::Amounts;
 use crate::pods::spec::{DownwardContent, DownwardFile, Item, Part, PodSpec};
 
@@ -36,6 +36,13 @@ pub fn files(
             Part::Object { name, items, optional } => {
                 if let Some(data) = objects.data(name, *optional)? {
                     object_files(name, data, items.as_deref(), *optional, mode, &mut files)?;
+                }
+            }
+            Part::Token { path, .. } => {
+                let name = part.object(pod);
+                let data = name.map(|name| objects.data(&name, false)).transpose()?.flatten();
+                if let Some(token) = data.and_then(|data| data.get(TOKEN_KEY)) {
+                    files.insert(path.clone(), File { content: token.clone(), mode });
                 }
             }
             Part::Downward { items } => {
@@ -75,6 +82,7 @@ fn object_files(
                         format!("configmap references non-existent config key: {}", item.key)
                     }
                     ObjectName::Secret(_) => format!("references non-existent secret key: {}", item.key),
+                    ObjectName::Token(_) => format!("{name} has no key {}", item.key),
                 });
             }
         }

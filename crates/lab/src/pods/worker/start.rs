@@ -39,7 +39,7 @@ impl Worker {
         let (objects, capacity) = (Arc::clone(&self.ports.objects), self.settings.capacity);
         async move {
             let mut names = ObjectNames::new();
-            pod.volumes.iter().for_each(|volume| volume.objects(&mut names));
+            pod.volumes.iter().for_each(|volume| volume.objects(&pod, &mut names));
             let came = match read(&*objects, &pod, names).await {
                 Ok(objects) => {
                     let work = move || volumes::set_up(&pod, &directory, &objects, capacity);
