@@ -15,6 +15,7 @@ mod access;
 mod api;
 mod config;
 mod fields;
+pub mod fuzzing;
 mod http;
 pub mod kinds;
 pub mod pki;

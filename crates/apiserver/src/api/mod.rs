@@ -10,6 +10,7 @@ mod delete;
 mod discovery;
 mod eviction;
 mod first;
+pub(crate) mod fuzzing;
 mod health;
 mod logs;
 mod meta;

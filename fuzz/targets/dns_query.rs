@@ -1,0 +1,5 @@
+//! Datagrams of DNS clients.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dns::fuzzing::query(bytes));

@@ -1,0 +1,5 @@
+//! What upstream DNS servers say.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dns::fuzzing::response(bytes));
