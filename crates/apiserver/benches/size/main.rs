@@ -19,6 +19,10 @@ use serde_json::Value;
 
 use server::ServerProcess;
 
+/// As the binary that users run has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What one run is asked for.
 struct Options {
     objects: u32,

@@ -56,7 +56,7 @@ pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<(Value, Vec<Stri
 pub(super) fn parse(body: &Bytes) -> Result<(Value, Vec<String>), Status> {
     let mut duplicates = Vec::new();
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let seed = Strict { path: String::new(), duplicates: &mut duplicates };
+    let seed = Strict { place: &Place::Root, duplicates: &mut duplicates };
     let value =
         seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)).map_err(|error| {
             Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
@@ -131,8 +131,26 @@ fn check_text(
 
 /// Reads a value like serde_json does, the last of two equal fields winning, and takes note of the fields that repeat.
 struct Strict<'a> {
-    path: String,
+    place: &'a Place<'a>,
     duplicates: &'a mut Vec<String>,
+}
+
+/// Where in the body a value stands. Written out only for a field that repeats: most bodies have none.
+enum Place<'a> {
+    Root,
+    Field(&'a Place<'a>, &'a str),
+    Item(&'a Place<'a>, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(Self::Root, name) => out.write_str(name),
+            Self::Field(above, name) => write!(out, "{above}.{name}"),
+            Self::Item(above, index) => write!(out, "{above}[{index}]"),
+        }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
@@ -181,8 +199,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut out = Vec::new();
         loop {
-            let path = format!("{}[{}]", self.path, out.len());
-            match items.next_element_seed(Strict { path, duplicates: &mut *self.duplicates })? {
+            let place = Place::Item(self.place, out.len());
+            match items.next_element_seed(Strict { place: &place, duplicates: &mut *self.duplicates })? {
                 Some(item) => out.push(item),
                 None => return Ok(Value::Array(out)),
             }
@@ -192,11 +210,11 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut out = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
-            let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
+            let place = Place::Field(self.place, &name);
             if out.contains_key(&name) {
-                self.duplicates.push(path.clone());
+                self.duplicates.push(place.to_string());
             }
-            let value = fields.next_value_seed(Strict { path, duplicates: &mut *self.duplicates })?;
+            let value = fields.next_value_seed(Strict { place: &place, duplicates: &mut *self.duplicates })?;
             out.insert(name, value);
         }
         Ok(Value::Object(out))
