@@ -142,7 +142,7 @@ async fn carry_out(context: &Context, graph: &Shared, item: &Item, verdict: Verd
         Verdict::Keep | Verdict::LookUp(_) => {}
         Verdict::Delete { foreground } => {
             tracing::info!(kind = %item.kind, object = %item.key, "deleting an object whose owners are gone");
-            delete(context, item, foreground).await?;
+            delete_abandoned(context, item, foreground).await?;
         }
         Verdict::Cut(owners) => {
             edit(context, item, |object| {
@@ -239,6 +239,30 @@ async fn exists(
         source: Box::new(source),
     })?;
     Ok(found.is_some_and(|found| uid(&found.metadata) == owner.uid))
+}
+
+/// Deletes an object if it is as it was judged. What we know of it may be old: an owner that leaves its dependents behind
+/// takes its references off them just before it goes, and the two changes come to us by different watches.
+async fn delete_abandoned(context: &Context, item: &Item, foreground: bool) -> Result<(), Error> {
+    let api = api(context, item);
+    let found = api.get_opt(&item.key.name).await.map_err(|source| failed("read", item, source))?;
+    let Some(found) = found.filter(|found| uid(&found.metadata) == item.uid) else { return Ok(()) };
+    if found.metadata.owner_references.as_deref().unwrap_or_default() != item.owners {
+        // The change is on its way to us, and then it is judged anew.
+        return Ok(());
+    }
+    let mut parameters = Deletion { grace_period: None, foreground }.parameters(&item.uid);
+    if let Some(preconditions) = &mut parameters.preconditions {
+        preconditions.resource_version = found.metadata.resource_version;
+    }
+    // A conflict is tried again.
+    match api.delete(&item.key.name, &parameters).await {
+        Ok(_) => Ok(()),
+        Err(source) => {
+            let error = failed("delete", item, source);
+            if error.is_not_found() { Ok(()) } else { Err(error) }
+        }
+    }
 }
 
 async fn delete(context: &Context, item: &Item, foreground: bool) -> Result<(), Error> {
