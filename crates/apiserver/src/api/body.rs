@@ -214,7 +214,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
             if out.contains_key(&name) {
                 self.duplicates.push(place.to_string());
             }
-            let value = fields.next_value_seed(Strict { place: &place, duplicates: &mut *self.duplicates })?;
+            let value =
+                fields.next_value_seed(Strict { place: &place, duplicates: &mut *self.duplicates })?;
             out.insert(name, value);
         }
         Ok(Value::Object(out))
