@@ -16,6 +16,7 @@ mod logs;
 mod meta;
 mod modify;
 mod openapi;
+mod operations;
 mod options;
 mod parts;
 mod patch;

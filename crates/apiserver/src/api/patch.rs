@@ -10,7 +10,7 @@ use super::render::{Renderer, negotiate};
 use super::target::Target;
 use super::write::with_warnings;
 use super::writer::{Ownership, Write};
-use super::{Api, Call, apply};
+use super::{Api, Call, apply, operations};
 use crate::http::{Answer, json_bytes};
 use crate::kinds::{Kind, convert_out, strategic_merge};
 use crate::status::Status;
@@ -54,13 +54,7 @@ impl Patch {
     pub(super) fn apply(&self, kind: &Kind, object: &Value) -> Result<Value, Status> {
         let mut patched = object.clone();
         match self {
-            Self::Json(patch) => {
-                json_patch::patch(&mut patched, patch).map_err(|error| {
-                    Status::unprocessable(format!(
-                        "the server rejected our request due to an error in our request: {error}"
-                    ))
-                })?;
-            }
+            Self::Json(patch) => operations::apply(&mut patched, patch)?,
             Self::Merge(patch) => json_patch::merge(&mut patched, patch),
             Self::Strategic(patch) => patched = strategic_merge(kind, object, patch)?,
         }
