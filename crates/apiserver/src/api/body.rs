@@ -9,6 +9,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::operations::{DEEPEST, depth};
 use super::options::FieldValidation;
 use crate::kinds::{Served, convert_in};
 use crate::protobuf;
@@ -76,6 +77,9 @@ pub(super) fn finish(
             "couldn't get version/kind; json parse error: the body is not an object",
         ));
     };
+    if map.values().map(depth).max().unwrap_or_default() >= DEEPEST {
+        return Err(Status::bad_request(format!("the object nests deeper than {DEEPEST} levels")));
+    }
     let version = served.api_version();
     check_text(map, "kind", &served.kind.kind, |found| {
         format!(
@@ -234,6 +238,22 @@ mod tests {
         let (value, duplicates) = parse(&body).unwrap();
         assert_eq!(value, json!({"a": -1.5, "b": {"c": [{"d": 2}]}}));
         assert_eq!(duplicates, ["b.c[0].d", "a"]);
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_stored() {
+        let served = crate::kinds::Registry::built_in()
+            .served_in("apps", "v1")
+            .find(|served| served.kind.is("apps", "ControllerRevision"));
+        let deep = |levels: usize| {
+            let data = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+            let body = format!(r#"{{"metadata":{{"name":"a"}},"revision":1,"data":{data}}}"#);
+            let (object, _) = parse(&Bytes::from(body)).unwrap();
+            finish(object, Vec::new(), served.as_ref().unwrap(), FieldValidation::Strict)
+        };
+        assert!(deep(DEEPEST - 1).is_ok());
+        let Err(refused) = deep(DEEPEST) else { panic!("it is too deep") };
+        assert_eq!((refused.code, refused.message.contains("deeper than 100")), (400, true));
     }
 
     #[test]

@@ -10,9 +10,9 @@ use crate::status::Status;
 const MOST_OPERATIONS: usize = 10_000;
 /// Most bytes that the copies of one patch may add; Kubernetes' limit is that of a body (`AccumulatedCopySizeLimit`).
 const MOST_COPIED: usize = 3 * 1024 * 1024;
-/// Deepest nesting of the outcome. The store reads what it holds with serde_json, which stops at 128 levels, and
+/// Deepest nesting of an object. The store reads what it holds with serde_json, which stops at 128 levels, and
 /// managedFields nest a few levels deeper than the fields they name.
-const DEEPEST: usize = 100;
+pub(super) const DEEPEST: usize = 100;
 
 /// Applies the operations.
 ///
@@ -62,7 +62,7 @@ pub(super) fn apply(object: &mut Value, operations: &[PatchOperation]) -> Result
 }
 
 /// Levels of objects and lists. What is measured is never deeper than a body may be, or than [`DEEPEST`].
-fn depth(value: &Value) -> usize {
+pub(super) fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
         Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or_default(),
