@@ -47,10 +47,11 @@ pub fn ensure(
     lives_in: &Netns,
 ) -> Result<bool> {
     if let Some(process) = running(paths) {
-        if inode(process)? == lives_in.inode()? {
+        // A process that is just ending has no namespace any more.
+        if inode(process).ok() == Some(lives_in.inode()?) {
             return Ok(false);
         }
-        // Somebody removed its namespace; what stands there now is a new one.
+        // It ends, or somebody removed its namespace and what stands there now is a new one.
         process.stop(GRACE)?;
     }
     fs::create_dir_all(paths.root()).with_context(|| format!("cannot make {}", paths.root().display()))?;
