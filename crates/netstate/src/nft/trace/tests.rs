@@ -1,9 +1,11 @@
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::*;
 use crate::nft::{
-    Chain, Data, FakeNft, NftPort, Rule, Selector, Set, SetDefinition, Statement, Type, UpdateData,
-    UpdateMode, Value, diff, priority,
+    Chain, ConnectionState, Data, FakeNft, InterfaceName, L4Protocol, NftPort, Rule, Selector, Set,
+    SetDefinition, Statement, Type, UpdateData, UpdateMode, Value, diff, priority,
 };
 
 const SERVICES: Name = Name::constant("services");

@@ -1,30 +1,23 @@
 //! One packet's way through chains and statements.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::nft::{
-    AddressType, Comparison, ConnectionState, ConnectionStatus, Data, Hook, InterfaceName, Name, NatTarget,
-    Operand, Rule, Ruleset, Selector, SetKind, Statement, Tuple, UpdateData, UpdateMode, Value, Verdict,
+    Comparison, ConnectionState, ConnectionStatus, Data, Hook, Name, NatTarget, Operand, Rule, Ruleset,
+    Selector, SetKind, Statement, Tuple, UpdateData, UpdateMode, Value, Verdict,
 };
 
-use super::{Effect, Fate, Host, Outcome, Packet, Step};
+use super::{Effect, Fate, Step};
+use crate::trace::Passage;
 
 /// How deep chains may call each other (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: usize = 16;
 
-/// A packet on its way.
-pub(super) struct Walk<'a> {
-    pub packet: Packet,
-    pub input: Option<InterfaceName>,
-    pub output: Option<InterfaceName>,
-    host: &'a Host,
-    random: &'a mut dyn FnMut(u32) -> u32,
-    original: SocketAddr,
-    destination_nat: Option<SocketAddr>,
-    masqueraded: Option<IpAddr>,
-    destination_done: bool,
-    source_done: bool,
-    trail: Vec<Step>,
+/// A packet on its way through one hook.
+pub(super) struct Walk<'w, 'h> {
+    pub passage: &'w mut Passage<'h>,
+    pub random: &'w mut dyn FnMut(u32) -> u32,
+    pub trail: &'w mut Vec<Step>,
 }
 
 /// What a chain, or a rule, came to.
@@ -46,48 +39,7 @@ struct Place<'p> {
     rule: usize,
 }
 
-impl<'a> Walk<'a> {
-    pub fn new(
-        host: &'a Host,
-        packet: Packet,
-        input: Option<InterfaceName>,
-        random: &'a mut dyn FnMut(u32) -> u32,
-    ) -> Self {
-        Self {
-            packet,
-            input,
-            output: None,
-            host,
-            random,
-            original: packet.destination,
-            destination_nat: None,
-            masqueraded: None,
-            destination_done: false,
-            source_done: false,
-            trail: Vec::new(),
-        }
-    }
-
-    pub fn outcome(self, fate: Fate) -> Outcome {
-        let Self { packet, destination_nat, masqueraded, trail, .. } = self;
-        Outcome { fate, packet, destination_nat, masqueraded, trail }
-    }
-
-    /// No translation happens any more.
-    pub fn translated(&mut self) {
-        self.destination_done = true;
-        self.source_done = true;
-    }
-
-    /// Whether `nat` chains of a hook still see the packet.
-    pub fn may_translate(&self, hook: Hook) -> bool {
-        let done = match hook {
-            Hook::Prerouting | Hook::Output => self.destination_done,
-            Hook::Input | Hook::Postrouting | Hook::Forward => self.source_done,
-        };
-        self.packet.state == ConnectionState::New && !done
-    }
-
+impl Walk<'_, '_> {
     pub fn base_chain(
         &mut self,
         table: &mut Ruleset,
@@ -164,13 +116,13 @@ impl<'a> Walk<'a> {
             }
             Statement::Counter => Some(Flow::Next),
             Statement::NoTrack => {
-                self.packet.state = ConnectionState::Untracked;
+                self.passage.packet.state = ConnectionState::Untracked;
                 self.step(table, place, Effect::NoTrack);
                 Some(Flow::Next)
             }
             Statement::SetMark { mask, value } => {
-                self.packet.mark = self.packet.mark & !mask | value;
-                self.step(table, place, Effect::Mark(self.packet.mark));
+                self.passage.packet.mark = self.passage.packet.mark & !mask | value;
+                self.step(table, place, Effect::Mark(self.passage.packet.mark));
                 Some(Flow::Next)
             }
             Statement::Update { mode, key, data, set, .. } => {
@@ -178,9 +130,7 @@ impl<'a> Walk<'a> {
             }
             Statement::DestinationNat(target) => {
                 let destination = self.nat_target(table, target)?;
-                self.packet.destination = destination;
-                self.destination_nat = Some(destination);
-                self.destination_done = true;
+                self.passage.translate_destination(destination);
                 self.step(table, place, Effect::DestinationNat(destination));
                 Some(Flow::Accept)
             }
@@ -218,19 +168,10 @@ impl<'a> Walk<'a> {
     }
 
     fn masquerade(&mut self, table: &Ruleset, place: Place<'_>) -> Flow {
-        let source = self.packet.source.ip();
-        let address = match self.output {
-            Some(output) if output.as_str() != "lo" => self.host.address_of(output, source),
-            // On lo the kernel picks an address of the host that may talk to the destination: its own stays.
-            Some(_) | None => Some(source),
-        };
         // An interface without an address cannot masquerade: the kernel drops.
-        let Some(address) = address else {
+        let Some(address) = self.passage.masquerade() else {
             return Flow::End(Fate::Dropped);
         };
-        self.packet.source.set_ip(address);
-        self.masqueraded = Some(address);
-        self.source_done = true;
         self.step(table, place, Effect::Masquerade(address));
         Flow::Accept
     }
@@ -238,7 +179,7 @@ impl<'a> Walk<'a> {
     fn nat_target(&mut self, table: &Ruleset, target: &NatTarget) -> Option<SocketAddr> {
         match target {
             NatTarget::Address { address, port } => {
-                Some(SocketAddr::new(*address, port.unwrap_or(self.packet.destination.port())))
+                Some(SocketAddr::new(*address, port.unwrap_or(self.passage.packet.destination.port())))
             }
             NatTarget::Map { key, map } => {
                 let key = self.key(key)?;
@@ -288,18 +229,18 @@ impl<'a> Walk<'a> {
 
     /// `None` for what cannot be a value, or is not known at this point.
     fn value(&mut self, selector: Selector) -> Option<Value> {
-        let packet = &self.packet;
+        let packet = &self.passage.packet;
         Some(match selector {
             Selector::SourceAddress => packet.source.ip().into(),
             Selector::DestinationAddress => packet.destination.ip().into(),
             Selector::Protocol => packet.protocol.into(),
             Selector::SourcePort => Value::Port(packet.source.port()),
             Selector::DestinationPort => Value::Port(packet.destination.port()),
-            Selector::InputInterface => Value::Interface(self.input?),
-            Selector::OutputInterface => Value::Interface(self.output?),
+            Selector::InputInterface => Value::Interface(self.passage.input?),
+            Selector::OutputInterface => Value::Interface(self.passage.output?),
             Selector::Mark => Value::Mark(packet.mark),
-            Selector::OriginalDestinationAddress => self.original.ip().into(),
-            Selector::OriginalDestinationPort => Value::Port(self.original.port()),
+            Selector::OriginalDestinationAddress => self.passage.original.ip().into(),
+            Selector::OriginalDestinationPort => Value::Port(self.passage.original.port()),
             // Whose turn it is depends on all packets before: to one packet it is as good as chance.
             Selector::Random { modulus } | Selector::Turn { modulus } => {
                 Value::Mark((self.random)(modulus).checked_rem(modulus)?)
@@ -316,24 +257,16 @@ impl<'a> Walk<'a> {
             // An interface that a packet does not have has the empty name, which is no rule's.
             Operand::Value(value) => self.value(selector).is_some_and(|found| fits(value, &found)),
             Operand::Range(first, last) => (*first..=*last).contains(&self.value(selector)?),
-            Operand::MaskedMark { mask, value } => self.packet.mark & mask == *value,
-            Operand::AddressType(kind) => *kind == self.address_type(),
-            Operand::States(states) => states.contains(&self.packet.state),
+            Operand::MaskedMark { mask, value } => self.passage.packet.mark & mask == *value,
+            Operand::AddressType(kind) => {
+                *kind == self.passage.host.address_type(self.passage.packet.destination.ip())
+            }
+            Operand::States(states) => states.contains(&self.passage.packet.state),
             Operand::Statuses(statuses) => statuses.iter().any(|status| match status {
-                ConnectionStatus::SourceNat => self.masqueraded.is_some(),
-                ConnectionStatus::DestinationNat => self.destination_nat.is_some(),
+                ConnectionStatus::SourceNat => self.passage.masqueraded.is_some(),
+                ConnectionStatus::DestinationNat => self.passage.destination_nat.is_some(),
             }),
         })
-    }
-
-    fn address_type(&self) -> AddressType {
-        let address = self.packet.destination.ip();
-        match address {
-            _ if self.host.is_local(address) => AddressType::Local,
-            _ if address.is_multicast() => AddressType::Multicast,
-            IpAddr::V4(address) if address.is_broadcast() => AddressType::Broadcast,
-            _ => AddressType::Unicast,
-        }
     }
 }
 
