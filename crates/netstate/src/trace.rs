@@ -11,7 +11,7 @@
 //! are translated. Deliberately absent: time, replies, fragments, ICMP errors.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -79,7 +79,8 @@ impl Host {
         }
     }
 
-    /// The address that masquerading gives a packet which leaves by this interface.
+    /// The address that masquerading gives a packet which leaves by this interface, and redirecting one which arrives
+    /// there.
     fn address_of(&self, interface: InterfaceName, like: IpAddr) -> Option<IpAddr> {
         let mut own = self.addresses.iter().filter(|(address, _)| address.is_ipv4() == like.is_ipv4());
         own.find(|(_, candidate)| **candidate == interface).map(|(address, _)| *address)
@@ -171,6 +172,20 @@ impl<'a> Passage<'a> {
         self.packet.destination = destination;
         self.destination_nat = Some(destination);
         self.destination_done = true;
+    }
+
+    /// Gives the packet this host as its destination, and tells the address. `None`: the interface that it arrived on has
+    /// none, and the kernel drops the packet.
+    pub fn redirect(&mut self, port: u16) -> Option<SocketAddr> {
+        let like = self.packet.destination.ip();
+        let here = match self.input {
+            Some(input) => self.host.address_of(input, like)?,
+            None if like.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
+            None => Ipv6Addr::LOCALHOST.into(),
+        };
+        let here = SocketAddr::new(here, port);
+        self.translate_destination(here);
+        Some(here)
     }
 
     /// Gives the packet the source address of the interface it leaves by, and tells it. `None`: the interface has none,

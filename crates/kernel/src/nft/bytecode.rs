@@ -73,6 +73,8 @@ pub(super) enum Expression {
     Verdict(RawVerdict),
     /// `nat`, destination.
     DestinationNat { family: u32, address: Slot, port: Option<Slot> },
+    /// `redir`.
+    Redirect { port: Slot },
     /// `masq`.
     Masquerade { flags: u32 },
     /// `reject`.
@@ -129,6 +131,7 @@ impl Expression {
             Self::Dynset { .. } => "dynset",
             Self::Immediate { .. } | Self::Verdict(_) => "immediate",
             Self::DestinationNat { .. } => "nat",
+            Self::Redirect { .. } => "redir",
             Self::Masquerade { .. } => "masq",
             Self::Reject { .. } => "reject",
             Self::NoTrack => "notrack",
@@ -234,6 +237,7 @@ impl Expression {
                     writer.u32(5, port.register());
                 }
             }
+            Self::Redirect { port } => writer.u32(1, port.register()),
             Self::Masquerade { flags } => {
                 if *flags != 0 {
                     writer.u32(1, *flags);
@@ -317,6 +321,7 @@ impl Expression {
             }
             "immediate" => Self::Immediate { to: slot(1)?, data: value(2)? },
             "nat" => Self::read_nat(data)?,
+            "redir" => Self::read_redirect(data)?,
             "masq" if data.find(2).is_none() => Self::Masquerade { flags: data.u32(1).unwrap_or(0) },
             "reject" => Self::Reject { kind: data.u32(1)?, code: data.u8(2).unwrap_or(0) },
             "notrack" => Self::NoTrack,
@@ -339,6 +344,14 @@ impl Expression {
             None => None,
         };
         Some(Self::DestinationNat { family: data.u32(2)?, address: slot(3)?, port })
+    }
+
+    fn read_redirect(data: Attributes<'_>) -> Option<Self> {
+        // The kernel repeats the port as the upper end of a range, and sets the flag for "port" (2) by itself.
+        let single = data.find(2).is_none() || data.find(2) == data.find(1);
+        let plain = data.u32(3).unwrap_or(0) & !2 == 0;
+        let port = data.u32(1).and_then(Slot::from_register)?;
+        (single && plain).then_some(Self::Redirect { port })
     }
 }
 

@@ -99,6 +99,10 @@ impl Lifter {
             Expression::DestinationNat { port, .. } => {
                 Some(Statement::DestinationNat(self.nat_target(*port)?))
             }
+            Expression::Redirect { .. } => match self.loaded.pop()?.1 {
+                Loaded::Found { key, map } => Some(Statement::Redirect { key, map }),
+                Loaded::Selector(_) | Loaded::Masked(..) | Loaded::Constant(_) => return None,
+            },
             Expression::Masquerade { flags } => {
                 Some(Statement::Masquerade { fully_random: flags & number::NAT_FULLY_RANDOM != 0 })
             }

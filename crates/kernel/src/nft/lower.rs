@@ -90,6 +90,11 @@ fn lower(family: Family, statement: &Statement, out: &mut Vec<Expression>) -> Re
             out.push(Expression::Dynset { set: set.to_string(), update, key: FIRST, data, timeout });
         }
         Statement::DestinationNat(target) => lower_nat(family, target, out)?,
+        Statement::Redirect { key, map } => {
+            load_key(family, key, FIRST, out)?;
+            out.push(lookup(map.as_str(), FIRST, Destination::Slot(FIRST)));
+            out.push(Expression::Redirect { port: FIRST });
+        }
         Statement::NoTrack => out.push(Expression::NoTrack),
         Statement::Masquerade { fully_random } => {
             let flags = if *fully_random { number::NAT_FULLY_RANDOM } else { 0 };

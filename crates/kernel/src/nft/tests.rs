@@ -140,6 +140,7 @@ fn statement(family: Family) -> impl Strategy<Value = Statement> {
         1 => (mode, key(), data, timeout, name())
             .prop_map(|(mode, key, data, timeout, set)| Statement::Update { mode, key, data, timeout, set }),
         1 => target.prop_map(Statement::DestinationNat),
+        1 => (key(), name()).prop_map(|(key, map)| Statement::Redirect { key, map }),
         1 => any::<bool>().prop_map(|fully_random| Statement::Masquerade { fully_random }),
         1 => select(vec![Reject::TcpReset, Reject::PortUnreachable, Reject::AdminProhibited]).prop_map(Statement::Reject),
         1 => verdict().prop_map(Statement::Verdict),

@@ -209,7 +209,13 @@ fn every_statement(family: Family) -> Ruleset {
     ruleset.sets.insert(Name::constant("seen"), Set::new(SetDefinition::set([ip]).dynamic(100, None)));
     let went = SetDefinition::map([ip], [ip, Type::Port]).dynamic(100, Some(HOUR));
     ruleset.sets.insert(Name::constant("went"), Set::new(went));
-    let rules = [Rule::new([note]), Rule::new([remember]), nat(None), nat(Some(80))];
+    let mut ports = Set::new(SetDefinition::map([ip, Type::Protocol, Type::Port], [Type::Port]));
+    let door = [address(family, 3), L4Protocol::TCP.into(), Value::Port(80)];
+    ports.elements.insert(door.into(), Data::Values([Value::Port(10_400)].into()));
+    ruleset.sets.insert(Name::constant("ports"), ports);
+    let redirect =
+        Statement::redirect_map([DestinationAddress, Protocol, DestinationPort], Name::constant("ports"));
+    let rules = [Rule::new([note]), Rule::new([remember]), Rule::new([redirect]), nat(None), nat(Some(80))];
     ruleset.chains.insert(Name::constant("output"), Chain::base(hook, rules));
     ruleset
 }

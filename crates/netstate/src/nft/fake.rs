@@ -286,6 +286,9 @@ fn check_statement(ruleset: &Ruleset, statement: &Statement) -> Result<(), i32> 
         Statement::Lookup { key, set, .. } => fits(set, key, &|_| true),
         Statement::VerdictMap { key, map } => fits(map, key, &|content| *content == SetContent::Verdicts),
         Statement::DestinationNat(NatTarget::Map { key, map }) => fits(map, key, &is_target),
+        Statement::Redirect { key, map } => {
+            fits(map, key, &|content| *content == SetContent::Values(vec![Type::Port]))
+        }
         Statement::Update { key, data, set, .. } => fits(set, key, &|content| match (content, data) {
             (SetContent::Keys, UpdateData::Nothing) => true,
             (SetContent::Values(values), UpdateData::Selectors(selectors)) => {

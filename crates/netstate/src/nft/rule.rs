@@ -317,6 +317,17 @@ pub enum Statement {
     },
     /// Translate the destination and end the walk. Only in `nat` chains at prerouting and output.
     DestinationNat(NatTarget),
+    /// Translate the destination to this node itself, to the port that the map holds under the key, and end the walk; no
+    /// element: the rule does not match. Only in `nat` chains at prerouting and output.
+    ///
+    /// The address is the first one of the interface that the packet arrived on (one without an address: it is
+    /// dropped), and at output the loopback address.
+    Redirect {
+        /// What the key is made of.
+        key: Vec<Selector>,
+        /// A map whose data are a port.
+        map: Name,
+    },
     /// Translate the source to the address of the outgoing interface and end the walk. Only in `nat` chains at postrouting.
     Masquerade {
         /// Choose ports at random, which avoids clashes under load (`fully-random`).
@@ -374,12 +385,18 @@ impl Statement {
         Self::DestinationNat(NatTarget::Map { key: key.into(), map })
     }
 
+    /// Translate the destination to this node, at the port that the map holds.
+    pub fn redirect_map(key: impl Into<Vec<Selector>>, map: Name) -> Self {
+        Self::Redirect { key: key.into(), map }
+    }
+
     /// The set or map that this statement needs, if any.
     pub const fn set(&self) -> Option<&Name> {
         match self {
             Self::Lookup { set, .. }
             | Self::VerdictMap { map: set, .. }
             | Self::Update { set, .. }
+            | Self::Redirect { map: set, .. }
             | Self::DestinationNat(NatTarget::Map { map: set, .. }) => Some(set),
             Self::Match { .. }
             | Self::NoTrack

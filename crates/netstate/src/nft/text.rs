@@ -371,6 +371,11 @@ impl Display for StatementText<'_> {
                 key_text(f, family, key)?;
                 write!(f, " map @{map}")
             }
+            Statement::Redirect { key, map } => {
+                f.write_str("redirect to :")?;
+                key_text(f, family, key)?;
+                write!(f, " map @{map}")
+            }
             Statement::NoTrack => f.write_str("notrack"),
             Statement::Masquerade { fully_random: false } => f.write_str("masquerade"),
             Statement::Masquerade { fully_random: true } => f.write_str("masquerade fully-random"),

@@ -123,6 +123,35 @@ fn a_pods_packet_is_balanced_and_keeps_its_source() {
     }
 }
 
+/// What arrives is led to the address of the interface it arrives on, what is made here to loopback.
+#[test]
+fn a_redirected_packet_is_delivered_here() {
+    let ports = Name::constant("ports");
+    let mut ruleset = Ruleset::new(Table::new(Family::Ip, Name::constant("t")));
+    let definition = SetDefinition::map([Type::Ipv4Address, Type::Protocol, Type::Port], [Type::Port]);
+    let mut set = Set::new(definition);
+    let door = [address("10.96.0.1"), L4Protocol::TCP.into(), Value::Port(80)];
+    set.elements.insert(door.into(), Data::Values([Value::Port(10_400)].into()));
+    ruleset.sets.insert(ports.clone(), set);
+    for (name, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
+        let hook = base(ChainKind::Nat, hook, priority::DESTINATION_NAT);
+        let rule = Rule::new([Statement::redirect_map(DOOR, ports.clone())]);
+        ruleset.chains.insert(Name::new(name).unwrap(), Chain::base(hook, [rule]));
+    }
+    let fake = committed(&ruleset);
+    let fate = |origin: Origin, from: &str, to: &str| {
+        let outcome = fake.trace(&node(), &origin, packet(from, to), &mut |_| 0);
+        (outcome.fate, outcome.packet.destination.to_string(), outcome.packet.source.ip().to_string())
+    };
+    let on = |name: &str| Origin::Interface(interface(name));
+    let here = |address: &str, source: &str| (Fate::Delivered, address.to_owned(), source.to_owned());
+    assert_eq!(fate(on("cbr0"), "10.244.1.9:4000", "10.96.0.1:80"), here("10.244.1.1:10400", "10.244.1.9"));
+    assert_eq!(fate(on("eth0"), "192.0.2.2:4000", "10.96.0.1:80"), here("10.100.0.2:10400", "192.0.2.2"));
+    assert_eq!(fate(Origin::Local, "10.100.0.2:4000", "10.96.0.1:80"), here("127.0.0.1:10400", "10.100.0.2"));
+    assert_eq!(fate(on("veth9"), "10.244.1.9:4000", "10.96.0.1:80").0, Fate::Dropped, "no address there");
+    assert_eq!(fate(on("cbr0"), "10.244.1.9:4000", "10.96.0.1:81").0, Fate::Sent(interface("eth0")));
+}
+
 #[test]
 fn a_nodes_packet_is_masqueraded() {
     let fake = committed(&service(false));

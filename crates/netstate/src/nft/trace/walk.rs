@@ -134,6 +134,7 @@ impl Walk<'_, '_> {
                 self.step(table, place, Effect::DestinationNat(destination));
                 Some(Flow::Accept)
             }
+            Statement::Redirect { key, map } => self.redirect(table, place, key, map),
             Statement::Masquerade { .. } => Some(self.masquerade(table, place)),
             Statement::Reject(reject) => {
                 self.step(table, place, Effect::Reject(*reject));
@@ -174,6 +175,23 @@ impl Walk<'_, '_> {
         };
         self.step(table, place, Effect::Masquerade(address));
         Flow::Accept
+    }
+
+    /// `None`: the rule does not match.
+    fn redirect(&mut self, table: &Ruleset, place: Place<'_>, key: &[Selector], map: &Name) -> Option<Flow> {
+        let key = self.key(key)?;
+        let Data::Values(values) = find(table, map, &key)? else {
+            return None;
+        };
+        let [Value::Port(port)] = values[..] else {
+            return None;
+        };
+        // An interface without an address can receive nothing: the kernel drops.
+        let Some(here) = self.passage.redirect(port) else {
+            return Some(Flow::End(Fate::Dropped));
+        };
+        self.step(table, place, Effect::DestinationNat(here));
+        Some(Flow::Accept)
     }
 
     fn nat_target(&mut self, table: &Ruleset, target: &NatTarget) -> Option<SocketAddr> {
