@@ -7,13 +7,14 @@
 //! ```
 //!
 //! Every module has its values, a printer in the words of the usual tool, the port trait that says what we need from
-//! the kernel, and a fake that behaves like it. `nft` also has a packet tracer; `trace` holds what tracers share. Pure:
-//! no clock, file or environment.
+//! the kernel, and a fake that behaves like it. `nft` also has a packet tracer; `trace` holds what tracers share. `relay` is
+//! what a process does where the kernel only leads connections to it. Pure: no clock, file or environment.
 
 pub mod conntrack;
 pub mod link;
 pub mod namespace;
 pub mod nft;
+pub mod relay;
 pub mod route;
 pub mod sysctl;
 pub mod trace;
