@@ -11,6 +11,8 @@
 //! what a process does where the kernel only leads connections to it. Pure: no clock, file or environment.
 
 pub mod conntrack;
+pub mod ipset;
+pub mod ipvs;
 pub mod link;
 pub mod namespace;
 pub mod nft;
