@@ -8,9 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{
-    Port, Protocol, Service, ServiceKey, ServiceKind, ServicePort, SessionAffinity, SliceKey, SlicePort,
-};
+use model::{Port, Protocol, Service, ServiceKey, ServicePort, SliceKey, SlicePort};
 use portolan_dns::{
     Endpoint, Kind, Metrics, Name, Object, PodNames, Query, Reply, Resolver, ResolverConfig, Server,
     SharedSite, SharedZone, Site, Slice, Sockets, Zone, ZoneConfig, answer,
@@ -168,8 +166,6 @@ fn zone() -> Zone {
 
 fn service(number: u32) -> Object {
     Object::Service(Service {
-        key: ServiceKey::new("default", &format!("svc-{number}")),
-        kind: ServiceKind::ClusterIp,
         cluster_addresses: vec![Ipv4Addr::from(0x0a60_0000 + number + 1).into()],
         ports: vec![ServicePort {
             name: "http".into(),
@@ -177,8 +173,7 @@ fn service(number: u32) -> Object {
             port: port(),
             node_port: None,
         }],
-        affinity: SessionAffinity::None,
-        proxy_name: None,
+        ..Service::new(ServiceKey::new("default", &format!("svc-{number}")))
     })
 }
 

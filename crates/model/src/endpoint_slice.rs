@@ -45,6 +45,18 @@ pub struct Endpoint {
     pub node: Option<NodeName>,
     /// The zone it runs in, if it is known.
     pub zone: Option<Arc<str>>,
+    /// For whom the control plane means it, if it says so.
+    pub hints: Option<Box<Hints>>,
+}
+
+/// For whom an endpoint is meant, so that traffic stays near (KEP-2433, KEP-3015). Followed only while every ready
+/// endpoint of the service port has hints of the same kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Clients in these zones, by `hints.forZones`.
+    pub zones: Vec<Arc<str>>,
+    /// Clients on these nodes, by `hints.forNodes`.
+    pub nodes: Vec<NodeName>,
 }
 
 /// Address and port of one endpoint.

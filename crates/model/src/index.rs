@@ -66,7 +66,7 @@ impl ObjectKey {
 /// What has to be planned again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changes {
-    /// All of it: the first time, or after a failed commit.
+    /// All of it: the first time, after a failed commit, or when a node has moved to another zone.
     Everything,
     /// These services, which may no longer exist.
     Services(BTreeSet<ServiceKey>),
@@ -78,6 +78,15 @@ impl Changes {
         match self {
             Self::Everything => false,
             Self::Services(keys) => keys.is_empty(),
+        }
+    }
+
+    /// These and those.
+    pub fn add(&mut self, more: Self) {
+        match (&mut *self, more) {
+            (Self::Services(keys), Self::Services(more)) => keys.extend(more),
+            (Self::Services(_), Self::Everything) => *self = Self::Everything,
+            (Self::Everything, _) => {}
         }
     }
 }
@@ -97,6 +106,8 @@ pub struct Index {
     listings: BTreeMap<Kind, BTreeSet<ObjectKey>>,
     synced: BTreeSet<Kind>,
     dirty: BTreeSet<ServiceKey>,
+    /// A node changed its zone, which may concern every service.
+    moved: bool,
 }
 
 impl Index {
@@ -115,7 +126,9 @@ impl Index {
             Object::Service(service) => self.apply_service(service),
             Object::EndpointSlice(slice) => self.apply_slice(slice),
             Object::Node(node) => {
-                self.nodes.insert(node.name.clone(), node);
+                let zone = node.zone.clone();
+                let before = self.nodes.insert(node.name.clone(), node).and_then(|before| before.zone);
+                self.moved |= before != zone;
             }
         }
     }
@@ -134,7 +147,7 @@ impl Index {
             }
             ObjectKey::EndpointSlice(key) => self.remove_slice(key),
             ObjectKey::Node(name) => {
-                self.nodes.remove(name);
+                self.moved |= self.nodes.remove(name).is_some_and(|node| node.zone.is_some());
             }
         }
     }
@@ -170,9 +183,10 @@ impl Index {
         self.is_in_sync().then_some(Snapshot { index: self })
     }
 
-    /// The services changed since this was last asked, in order, and forgets them.
-    pub fn take_dirty(&mut self) -> BTreeSet<ServiceKey> {
-        std::mem::take(&mut self.dirty)
+    /// What changed since this was last asked, and forgets it.
+    pub fn take_changes(&mut self) -> Changes {
+        let services = std::mem::take(&mut self.dirty);
+        if std::mem::take(&mut self.moved) { Changes::Everything } else { Changes::Services(services) }
     }
 
     fn apply_service(&mut self, service: Service) {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! Object ──apply/delete──► Index ──► Changes (which services to look at again)
-//!                            └─────► Snapshot ──► serving_endpoints(port, slices, node)
+//!                            └─────► Snapshot ──► serving_endpoints(port, slices, place)
 //! ```
 
 mod endpoint_slice;
@@ -18,11 +18,11 @@ mod port;
 mod service;
 mod serving;
 
-pub use endpoint_slice::{Endpoint, EndpointAddress, EndpointSlice, SlicePort};
+pub use endpoint_slice::{Endpoint, EndpointAddress, EndpointSlice, Hints, SlicePort};
 pub use index::{Changes, Index, Kind, Object, ObjectKey, Snapshot};
 pub use names::{NodeName, ServiceKey, ServicePortName, SliceKey};
 pub use node::Node;
 pub use parse::{ParseError, Parsed, Problem};
 pub use port::{AddressFamily, Port, Protocol};
-pub use service::{Service, ServiceKind, ServicePort, SessionAffinity};
-pub use serving::{Serving, ServingEndpoint, serving_endpoints};
+pub use service::{LoadBalancer, Service, ServiceKind, ServicePort, SessionAffinity, TrafficPolicy};
+pub use serving::{Place, Serving, serving_endpoints};

@@ -21,6 +21,11 @@ pub enum Problem {
         /// What the object says its addresses are.
         expected: String,
     },
+    /// An address at which no endpoint can be reached from another machine.
+    #[error(
+        "{0} is a loopback, link-local, multicast or unspecified address, where no other machine reaches an endpoint"
+    )]
+    Unreachable(String),
     /// A duration that cannot be.
     #[error("{0} is not a number of seconds between 1 and 86400")]
     Seconds(i64),

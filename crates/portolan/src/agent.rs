@@ -126,10 +126,7 @@ async fn run_proxy(
             Ok(())
         }
         ProxyMode::Nftables => {
-            let context = NodeContext {
-                node: NodeName::from(node.name.as_str()),
-                pod_range: Some(IpNet::V4(spec.pod_cidr)),
-            };
+            let context = NodeContext::new(node.name.as_str().into(), vec![IpNet::V4(spec.pod_cidr)]);
             let dataplane = NftablesProxy::new(context.clone(), Nftables::open()?, Conntrack::open()?);
             let status = Arc::new(ProxyStatus::default());
             runtime::run_proxy(client, context.node, dataplane, status, until_stopped(stopped)).await?;

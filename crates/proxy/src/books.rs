@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{EndpointAddress, ServiceKey};
+use model::ServiceKey;
 
-use crate::doors::{Behind, Door, ServicePlan};
+use crate::doors::{Behind, Door, ServicePlan, Slots};
 
 /// Part of what a node serves: all of it, or what one change touches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,11 +43,11 @@ pub(crate) struct Books {
 
 impl Books {
     /// In which slots the endpoints behind a service's door are.
-    pub(crate) fn slots(&self, key: &ServiceKey, door: &Door) -> Vec<EndpointAddress> {
+    pub(crate) fn slots(&self, key: &ServiceKey, door: &Door) -> Slots {
         self.services
             .get(key)
             .and_then(|plan| plan.behind(door))
-            .map(|behind| behind.slots.clone())
+            .map(|behind| behind.slots())
             .unwrap_or_default()
     }
 

@@ -1,18 +1,55 @@
 use ipnet::IpNet;
 use model::{Changes, NodeName, Snapshot};
 use netstate::conntrack::ConntrackError;
-use netstate::nft::NftError;
+use netstate::nft::{InterfaceName, NftError};
 
 /// What the proxy must know of the node it works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeContext {
     /// The node's name: endpoints on it are local.
     pub node: NodeName,
-    /// The range that all pods of the cluster take their IPv4 addresses from (kube-proxy's
-    /// `--cluster-cidr`). Connections to a virtual address that come from elsewhere are masqueraded, so
-    /// that their replies pass this node again. `None`: no connection is masqueraded for where it comes
-    /// from.
-    pub pod_range: Option<IpNet>,
+    /// How connections of pods are told from others. To a virtual address, those that are no pod's are masqueraded, so
+    /// that their replies pass this node again; to an external address of a Service with `externalTrafficPolicy:
+    /// Local`, pods are served by endpoints anywhere.
+    pub pods: LocalTraffic,
+    /// Connections to a virtual address are all masqueraded (kube-proxy's `--masquerade-all`).
+    pub masquerade_all: bool,
+    /// At which of the node's addresses node ports are served.
+    pub node_port_addresses: NodePortAddresses,
+}
+
+impl NodeContext {
+    /// A node that knows the ranges of the cluster's pods, at most a few per family, and serves node ports at all its
+    /// addresses.
+    pub fn new(node: NodeName, pod_ranges: Vec<IpNet>) -> Self {
+        let pods =
+            if pod_ranges.is_empty() { LocalTraffic::Unknown } else { LocalTraffic::Ranges(pod_ranges) };
+        Self { node, pods, masquerade_all: false, node_port_addresses: NodePortAddresses::All }
+    }
+}
+
+/// How a connection of a pod is known (kube-proxy's `--detect-local-mode`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalTraffic {
+    /// By its source address: it is in one of these ranges. Those of the cluster's or of the node's pods; a family
+    /// without any is [`LocalTraffic::Unknown`].
+    Ranges(Vec<IpNet>),
+    /// It comes in by the bridge of this name.
+    Interface(InterfaceName),
+    /// It comes in by an interface whose name begins so; 1 to 15 bytes.
+    InterfacePrefix(InterfaceName),
+    /// Not at all: no connection to a virtual address is masqueraded for where it comes from, and no pod is known from
+    /// outside.
+    Unknown,
+}
+
+/// At which addresses of a node its node ports are served (`--nodeport-addresses`). Never at loopback addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// At all of them.
+    All,
+    /// At those within these ranges.
+    Ranges(Vec<IpNet>),
 }
 
 /// What one sync did.

@@ -16,6 +16,6 @@ pub mod node_names;
 #[cfg(test)]
 mod sample;
 
-pub use dataplane::{Dataplane, NodeContext, SyncError, SyncReport};
+pub use dataplane::{Dataplane, LocalTraffic, NodeContext, NodePortAddresses, SyncError, SyncReport};
 pub use netstate::conntrack::ConntrackError;
 pub use netstate::nft::NftError;

@@ -2,7 +2,7 @@
 
 use model::{
     AddressFamily, Endpoint, EndpointAddress, EndpointSlice, Index, Kind, Object, Port, Protocol, Service,
-    ServiceKey, ServiceKind, ServicePort, SessionAffinity, SliceKey, SlicePort,
+    ServiceKey, ServicePort, SliceKey, SlicePort,
 };
 
 /// A cluster in the making: services `name` at an address with TCP port 8080, endpoints at port 80.
@@ -42,8 +42,6 @@ impl Cluster {
 
 pub(crate) fn service(name: &str, address: &str, change: impl FnOnce(&mut Service)) -> Service {
     let mut service = Service {
-        key: ServiceKey::new("default", name),
-        kind: ServiceKind::ClusterIp,
         cluster_addresses: vec![address.parse().unwrap()],
         ports: vec![ServicePort {
             name: "".into(),
@@ -51,8 +49,7 @@ pub(crate) fn service(name: &str, address: &str, change: impl FnOnce(&mut Servic
             port: Port::try_from(8080).unwrap(),
             node_port: None,
         }],
-        affinity: SessionAffinity::None,
-        proxy_name: None,
+        ..Service::new(ServiceKey::new("default", name))
     };
     change(&mut service);
     service
@@ -68,6 +65,7 @@ pub(crate) fn slice(service: &str, addresses: &[&str]) -> EndpointSlice {
         terminating: false,
         node: Some(node_of(address).as_str().into()),
         zone: None,
+        hints: None,
     };
     EndpointSlice {
         key: SliceKey::new("default", service),

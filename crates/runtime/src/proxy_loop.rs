@@ -135,10 +135,7 @@ impl<D: Dataplane + 'static> Follower<D> {
 
     /// Whether there is something to write, everything is known and no pause is to be kept.
     fn is_due(&mut self, now: Instant) -> bool {
-        let dirty = self.index.take_dirty();
-        if let Changes::Services(keys) = &mut self.pending {
-            keys.extend(dirty);
-        }
+        self.pending.add(self.index.take_changes());
         self.index.is_in_sync() && !self.pending.is_empty() && self.retry_at.is_none_or(|at| at <= now)
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use domain::base::{Message, Rtype};
 use domain::rdata::AllRecordData;
-use model::{Port, Protocol, Service, ServiceKind, ServicePort, SessionAffinity, SliceKey, SlicePort};
+use model::{Port, Protocol, Service, ServiceKind, ServicePort, SliceKey, SlicePort};
 use proptest::prelude::*;
 
 use super::*;
@@ -19,12 +19,9 @@ fn service(namespace: &str, name: &str, addresses: &[&str], ports: &[(&str, Prot
         node_port: None,
     });
     Object::Service(Service {
-        key: ServiceKey::new(namespace, name),
-        kind: ServiceKind::ClusterIp,
         cluster_addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         ports: ports.collect(),
-        affinity: SessionAffinity::None,
-        proxy_name: None,
+        ..Service::new(ServiceKey::new(namespace, name))
     })
 }
 

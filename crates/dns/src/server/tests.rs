@@ -168,14 +168,7 @@ async fn large() -> SocketAddr {
     }
     let key = model::ServiceKey::new("default", "many");
     zone.apply(crate::Object::Namespace("default".into()));
-    zone.apply(crate::Object::Service(model::Service {
-        key: key.clone(),
-        kind: model::ServiceKind::ClusterIp,
-        cluster_addresses: Vec::new(),
-        ports: Vec::new(),
-        affinity: model::SessionAffinity::None,
-        proxy_name: None,
-    }));
+    zone.apply(crate::Object::Service(model::Service { ..model::Service::new(key.clone()) }));
     zone.apply(crate::Object::Slice(crate::Slice {
         key: model::SliceKey::new("default", "many-1"),
         service: Some(key),

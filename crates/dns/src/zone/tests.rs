@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use model::{Port, Protocol, ServicePort, SessionAffinity, SlicePort};
+use model::{Port, Protocol, ServicePort, SlicePort};
 use proptest::prelude::*;
 
 use super::*;
@@ -15,7 +15,6 @@ fn service(name: u8, kind: u8) -> Object {
         node_port: None,
     };
     Object::Service(Service {
-        key: ServiceKey::new("default", &format!("s{name}")),
         kind: if kind == 2 {
             ServiceKind::ExternalName("example.com".into())
         } else {
@@ -23,8 +22,7 @@ fn service(name: u8, kind: u8) -> Object {
         },
         cluster_addresses: if kind == 0 { vec![Ipv4Addr::new(10, 96, 0, name).into()] } else { Vec::new() },
         ports: vec![port],
-        affinity: SessionAffinity::None,
-        proxy_name: None,
+        ..Service::new(ServiceKey::new("default", &format!("s{name}")))
     })
 }
 

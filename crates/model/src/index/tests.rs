@@ -1,16 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{AddressFamily, Endpoint, ServiceKind, SessionAffinity};
+use crate::{AddressFamily, Endpoint};
 
 fn service(name: &str, last: u8) -> Service {
     Service {
-        key: ServiceKey::new("default", name),
-        kind: ServiceKind::ClusterIp,
         cluster_addresses: vec![[10, 96, 0, last].into()],
-        ports: Vec::new(),
-        affinity: SessionAffinity::None,
-        proxy_name: None,
+        ..Service::new(ServiceKey::new("default", name))
     }
 }
 
@@ -27,6 +23,7 @@ fn slice(name: &str, service: Option<&str>, last: u8) -> EndpointSlice {
             terminating: false,
             node: None,
             zone: None,
+            hints: None,
         }],
     }
 }
@@ -41,7 +38,14 @@ fn synced() -> Index {
 }
 
 fn dirty(index: &mut Index) -> Vec<String> {
-    index.take_dirty().iter().map(ToString::to_string).collect()
+    keys(index).iter().map(ToString::to_string).collect()
+}
+
+fn keys(index: &mut Index) -> BTreeSet<ServiceKey> {
+    match index.take_changes() {
+        Changes::Services(keys) => keys,
+        Changes::Everything => panic!("no node has moved"),
+    }
 }
 
 /// Everything a snapshot tells, to compare two indexes.
@@ -70,7 +74,7 @@ fn a_listing_keeps_what_it_names_and_ends_the_rest() {
     let mut index = synced();
     index.apply(Object::Service(service("a", 1)));
     index.apply(Object::Service(service("b", 2)));
-    index.take_dirty();
+    keys(&mut index);
 
     index.begin_listing(Kind::Service);
     index.apply(Object::Service(service("a", 1)));
@@ -85,7 +89,7 @@ fn a_listing_keeps_what_it_names_and_ends_the_rest() {
 fn a_slice_that_changes_hands_dirties_both_services() {
     let mut index = synced();
     index.apply(Object::EndpointSlice(slice("s", Some("a"), 1)));
-    index.take_dirty();
+    keys(&mut index);
     index.apply(Object::EndpointSlice(slice("s", Some("b"), 1)));
     assert_eq!(dirty(&mut index), ["default/a", "default/b"]);
     index.apply(Object::EndpointSlice(slice("s", None, 1)));
@@ -96,11 +100,11 @@ fn a_slice_that_changes_hands_dirties_both_services() {
 fn the_same_state_again_dirties_nothing() {
     let mut index = synced();
     for _ in 0..2 {
-        index.take_dirty();
+        keys(&mut index);
         index.apply(Object::Service(service("a", 1)));
         index.apply(Object::EndpointSlice(slice("s", Some("a"), 1)));
     }
-    assert!(index.take_dirty().is_empty());
+    assert!(keys(&mut index).is_empty());
 }
 
 #[test]
@@ -108,7 +112,7 @@ fn deleting_the_unknown_changes_nothing() {
     let mut index = synced();
     index.delete(&ObjectKey::Service(ServiceKey::new("default", "a")));
     index.delete(&ObjectKey::EndpointSlice(SliceKey::new("default", "s")));
-    assert!(index.take_dirty().is_empty());
+    assert!(keys(&mut index).is_empty());
 }
 
 fn any_object() -> impl Strategy<Value = Object> {
@@ -176,7 +180,7 @@ proptest! {
                 Event::Delete(key) => index.delete(&key),
             }
             let after = told(&index);
-            let dirty = index.take_dirty();
+            let dirty = keys(&mut index);
             for (service, slices) in before.iter().filter(|entry| !after.contains(entry)) {
                 prop_assert!(dirty.contains(&service.key), "{:?} {:?}", service.key, slices);
             }
@@ -185,4 +189,26 @@ proptest! {
             }
         }
     }
+}
+
+/// Hints mean other endpoints then, of whichever service.
+#[test]
+fn a_node_that_moves_to_another_zone_changes_everything() {
+    let node = |zone: Option<&str>| {
+        Object::Node(Node {
+            name: "node1".into(),
+            addresses: Vec::new(),
+            pod_ranges: Vec::new(),
+            zone: zone.map(Into::into),
+        })
+    };
+    let mut index = synced();
+    for (zone, moves) in [(None, false), (Some("a"), true), (Some("a"), false), (None, true)] {
+        index.apply(node(zone));
+        assert_eq!(index.take_changes() == Changes::Everything, moves, "{zone:?}");
+    }
+    index.apply(node(Some("b")));
+    index.take_changes();
+    index.delete(&ObjectKey::Node("node1".into()));
+    assert_eq!(index.take_changes(), Changes::Everything);
 }

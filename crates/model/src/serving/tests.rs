@@ -17,6 +17,7 @@ fn endpoint(address: &str, ready: bool, serving: bool, terminating: bool) -> End
         terminating,
         node: Some("node1".into()),
         zone: None,
+        hints: None,
     }
 }
 
@@ -37,10 +38,17 @@ fn slice(name: &str, ports: &[(&str, i64)], endpoints: Vec<Endpoint>) -> Endpoin
     }
 }
 
+fn serving_on(node: &str, zone: Option<&str>, port_name: &str, slices: &[EndpointSlice]) -> Serving {
+    let place = Place { node: &NodeName::from(node), zone };
+    serving_endpoints(&service_port(port_name), AddressFamily::V4, slices, place)
+}
+
+fn texts(endpoints: &[EndpointAddress]) -> Vec<String> {
+    endpoints.iter().map(ToString::to_string).collect()
+}
+
 fn served(port_name: &str, slices: &[EndpointSlice]) -> Vec<String> {
-    let serving =
-        serving_endpoints(&service_port(port_name), AddressFamily::V4, slices, &NodeName::from("node1"));
-    serving.endpoints.iter().map(|endpoint| endpoint.at.to_string()).collect()
+    texts(&serving_on("node1", None, port_name, slices).cluster)
 }
 
 #[test]
@@ -94,9 +102,56 @@ fn an_endpoint_in_two_slices_counts_once_and_by_its_better_state() {
 #[test]
 fn an_endpoint_is_local_on_its_own_node_only() {
     let slices = [slice("a", &[("", 80)], vec![endpoint("10.244.1.28", true, true, false)])];
-    for (name, local) in [("node1", true), ("node2", false)] {
-        let serving = serving_endpoints(&service_port(""), AddressFamily::V4, &slices, &NodeName::from(name));
-        assert_eq!(serving.endpoints[0].local, local);
+    let here = serving_on("node1", None, "", &slices);
+    assert_eq!((texts(&here.local), here.here.len()), (vec!["10.244.1.28:80".to_owned()], 1));
+    let elsewhere = serving_on("node2", None, "", &slices);
+    assert_eq!((elsewhere.cluster.len(), elsewhere.local.len(), elsewhere.here.len()), (1, 0, 0));
+    assert!(elsewhere.anywhere);
+}
+
+/// A node whose last ready endpoint goes serves local connections by the one that drains, while those of the cluster
+/// go where somebody is ready.
+#[test]
+fn a_node_drains_for_itself() {
+    let mut away = endpoint("10.244.2.22", true, true, false);
+    away.node = Some("node2".into());
+    let slices = [slice("a", &[("", 80)], vec![endpoint("10.244.1.28", false, true, true), away])];
+    let serving = serving_on("node1", None, "", &slices);
+    assert_eq!(texts(&serving.cluster), ["10.244.2.22:80"]);
+    assert_eq!(texts(&serving.local), ["10.244.1.28:80"]);
+    assert_eq!(serving.here, ["10.244.1.28".parse().unwrap()].into());
+}
+
+#[test]
+fn hints_are_followed_when_all_have_them_and_one_is_for_us() {
+    let hinted = |address: &str, zones: &[&str], nodes: &[&str]| {
+        let hints = Hints {
+            zones: zones.iter().map(|zone| (*zone).into()).collect(),
+            nodes: nodes.iter().map(|node| (*node).into()).collect(),
+        };
+        Endpoint { hints: Some(Box::new(hints)), ..endpoint(address, true, true, false) }
+    };
+    let one = || hinted("10.244.1.1", &["a"], &["node1"]);
+    let two = || hinted("10.244.1.2", &["b"], &["node2"]);
+    let none = || endpoint("10.244.1.3", true, true, false);
+    let zone_only = || hinted("10.244.1.4", &["a", "b"], &[]);
+    let (first, second, both) =
+        (&["10.244.1.1:80"][..], &["10.244.1.2:80"][..], &["10.244.1.1:80", "10.244.1.2:80"][..]);
+    let table = [
+        ("node1", Some("a"), vec![one(), two()], first),
+        // The node before the zone.
+        ("node2", Some("a"), vec![one(), two()], second),
+        ("node3", Some("b"), vec![one(), two()], second),
+        // Nobody is meant for us, or we do not know where we are.
+        ("node3", Some("c"), vec![one(), two()], both),
+        ("node3", None, vec![one(), two()], both),
+        // One that does not say makes all the others' hints void; by nodes, not by zones.
+        ("node1", Some("a"), vec![one(), none()], &["10.244.1.1:80", "10.244.1.3:80"]),
+        ("node2", Some("a"), vec![two(), zone_only()], &["10.244.1.4:80"]),
+    ];
+    for (node, zone, endpoints, expected) in table {
+        let slices = [slice("a", &[("", 80)], endpoints)];
+        assert_eq!(texts(&serving_on(node, zone, "", &slices).cluster), expected, "{node} in {zone:?}");
     }
 }
 

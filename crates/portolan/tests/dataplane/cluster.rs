@@ -11,12 +11,9 @@ use proxy::{Dataplane, SyncReport};
 /// A Service without ports at an address.
 pub fn service(name: &str, address: &str) -> Service {
     Service {
-        key: ServiceKey::new("default", name),
         kind: ServiceKind::NodePort,
         cluster_addresses: vec![address.parse().unwrap()],
-        ports: Vec::new(),
-        affinity: SessionAffinity::None,
-        proxy_name: None,
+        ..Service::new(ServiceKey::new("default", name))
     }
 }
 
@@ -78,6 +75,7 @@ pub fn ready(address: &str) -> Endpoint {
         terminating: false,
         node: Some(node.into()),
         zone: None,
+        hints: None,
     }
 }
 
@@ -118,7 +116,7 @@ impl<D: Dataplane> Cluster<D> {
 
     /// Brings the kernel in line.
     pub fn sync(&mut self) -> SyncReport {
-        let changes = Changes::Services(self.index.take_dirty());
+        let changes = self.index.take_changes();
         self.proxy.sync(&self.index.snapshot().unwrap(), &changes).unwrap()
     }
 

@@ -118,7 +118,7 @@ impl World {
 
 /// Of the node.
 pub fn context() -> NodeContext {
-    NodeContext { node: "node1".into(), pod_range: Some("10.244.0.0/16".parse().unwrap()) }
+    NodeContext::new("node1".into(), vec!["10.244.0.0/16".parse().unwrap()])
 }
 
 /// Of the node's pods.

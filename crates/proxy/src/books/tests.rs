@@ -2,7 +2,9 @@ use super::*;
 use crate::doors::plan_service;
 use crate::sample::Cluster;
 
-use model::{AddressFamily, NodeName};
+use model::AddressFamily;
+
+use crate::NodeContext;
 
 fn plans(cluster: &Cluster) -> BTreeMap<ServiceKey, Option<ServicePlan>> {
     let index = cluster.index();
@@ -10,8 +12,9 @@ fn plans(cluster: &Cluster) -> BTreeMap<ServiceKey, Option<ServicePlan>> {
     snapshot
         .services()
         .map(|service| {
-            let node = NodeName::from("node1");
-            let plan = plan_service(&snapshot, &service.key, AddressFamily::V4, &node, |_| Vec::new());
+            let context = NodeContext::new("node1".into(), Vec::new());
+            let plan =
+                plan_service(&snapshot, &service.key, AddressFamily::V4, &context, |_| Slots::default());
             (service.key.clone(), plan)
         })
         .collect()
@@ -39,7 +42,7 @@ fn a_contested_door_is_the_first_names_in_any_order() {
     assert_eq!(forward.everything(), backward.everything());
     let everything = forward.everything();
     let (door, behind) = everything.doors.first_key_value().expect("one door is open");
-    assert_eq!(behind.slots[0].to_string(), "10.244.1.1:80");
+    assert_eq!(behind.inside().slots[0].to_string(), "10.244.1.1:80");
     assert_eq!(forward.contested(&everything).map(|(door, _)| door).collect::<Vec<_>>(), [door]);
 }
 
@@ -49,7 +52,7 @@ fn the_next_in_line_gets_a_door_when_its_holder_goes() {
     books.replace(plans(&two_with_one_address()));
     let delta = books.replace([(ServiceKey::new("default", "a"), None)].into());
     let holder = |fragment: &Fragment| {
-        fragment.doors.values().map(|behind| behind.slots[0].to_string()).collect::<Vec<_>>()
+        fragment.doors.values().map(|behind| behind.inside().slots[0].to_string()).collect::<Vec<_>>()
     };
     assert_eq!(holder(&delta.before), ["10.244.1.1:80"]);
     assert_eq!(holder(&delta.after), ["10.244.1.2:80"]);

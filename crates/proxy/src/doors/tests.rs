@@ -11,7 +11,8 @@ fn plan(cluster: &Cluster, node: &str) -> Option<ServicePlan> {
     let index = cluster.index();
     let snapshot = index.snapshot().unwrap();
     let key = ServiceKey::new("default", "httpd-svc");
-    plan_service(&snapshot, &key, AddressFamily::V4, &NodeName::from(node), |_| Vec::new())
+    let context = NodeContext::new(node.into(), Vec::new());
+    plan_service(&snapshot, &key, AddressFamily::V4, &context, |_| Slots::default())
 }
 
 #[test]
@@ -25,7 +26,7 @@ fn a_service_has_a_door_per_port_and_node_port() {
     let doors: Vec<String> = plan.doors.iter().map(|(door, _)| door.to_string()).collect();
     assert_eq!(doors, ["tcp 10.96.203.6 port 8080", "tcp node port 30000"]);
     for (_, behind) in &plan.doors {
-        assert_eq!(behind.slots, [endpoint("10.244.1.28", 80), endpoint("10.244.2.22", 80)]);
+        assert_eq!(behind.inside().slots, [endpoint("10.244.1.28", 80), endpoint("10.244.2.22", 80)]);
     }
 }
 
@@ -47,7 +48,7 @@ fn headless_foreign_and_named_services_have_no_doors() {
     let changes: [fn(&mut Service); 3] = [
         |service| service.cluster_addresses.clear(),
         |service| service.proxy_name = Some("other".into()),
-        |service| service.kind = model::ServiceKind::ExternalName("example.org".into()),
+        |service| service.kind = ServiceKind::ExternalName("example.org".into()),
     ];
     for change in changes {
         let cluster = Cluster::new().service("httpd-svc", "10.96.203.6", change);

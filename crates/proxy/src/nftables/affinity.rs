@@ -1,6 +1,6 @@
 //! Clients that are remembered together with an endpoint that is gone.
 
-use model::{EndpointAddress, Port, Protocol};
+use model::EndpointAddress;
 use netstate::nft::{Element, Tuple, Value};
 
 use super::plan::{door_of, endpoint_of};
@@ -10,10 +10,10 @@ use crate::doors::{Behind, Door};
 /// Whether a change takes an endpoint from behind a door that remembers its clients. Only then is the
 /// memory, which may be long, worth reading.
 pub(super) fn may_be_stale(delta: &Delta) -> bool {
-    let sticky = |behind: &Behind| behind.affinity.is_some();
+    let sticky = |behind: &Behind| behind.affinity().is_some();
     delta.before.doors.iter().filter(|(_, behind)| sticky(behind)).any(|(door, behind)| {
         let after = delta.after.doors.get(door).filter(|after| sticky(after));
-        after.is_none_or(|after| behind.slots.iter().any(|endpoint| !after.slots.contains(endpoint)))
+        after.is_none_or(|after| behind.endpoints().any(|endpoint| !after.leads_to(endpoint)))
     })
 }
 
@@ -22,7 +22,7 @@ pub(super) fn may_be_stale(delta: &Delta) -> bool {
 pub(super) fn stale(remembered: &[Element], books: &Books) -> Vec<Tuple> {
     let keep = |element: &&Element| {
         remembered_at(element, books)
-            .is_some_and(|(behind, endpoint)| behind.affinity.is_some() && behind.slots.contains(&endpoint))
+            .is_some_and(|(behind, endpoint)| behind.affinity().is_some() && behind.leads_to(&endpoint))
     };
     remembered.iter().filter(|element| !keep(element)).map(|element| element.key.clone()).collect()
 }
@@ -39,8 +39,5 @@ fn remembered_at<'a>(element: &Element, books: &'a Books) -> Option<(&'a Behind,
 
 /// A client remembered under an address that is no virtual one came in by a node port.
 fn node_door(door: Door) -> Door {
-    let (protocol, port): (Protocol, Port) = match door {
-        Door::Cluster { protocol, port, .. } | Door::Node { protocol, port } => (protocol, port),
-    };
-    Door::Node { protocol, port }
+    Door::Node { protocol: door.protocol(), port: door.port() }
 }

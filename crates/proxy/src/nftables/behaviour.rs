@@ -52,7 +52,7 @@ fn cluster() -> Cluster {
 }
 
 fn written() -> FakeNft {
-    let context = NodeContext { node: "node1".into(), pod_range: Some("10.244.0.0/16".parse().unwrap()) };
+    let context = NodeContext::new("node1".into(), vec!["10.244.0.0/16".parse().unwrap()]);
     let nft = FakeNft::new();
     let mut proxy = NftablesProxy::new(context, nft.clone(), FakeConntrack::new());
     proxy.sync(&cluster().index().snapshot().unwrap(), &Changes::Everything).unwrap();

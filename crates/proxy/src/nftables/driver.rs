@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{AddressFamily, Changes, EndpointAddress, ServiceKey, Snapshot};
+use model::{AddressFamily, Changes, ServiceKey, Snapshot};
 use netstate::conntrack::{ConntrackPort, Filter};
 use netstate::nft::{Missing, NftPort, Op, Transaction, diff};
 
@@ -8,7 +8,7 @@ use super::layout::{self, AFFINITY, TABLE};
 use super::plan::{self, Shapes};
 use super::{affinity, stale};
 use crate::books::{Books, Fragment};
-use crate::doors::{Door, ServicePlan, plan_service};
+use crate::doors::{Door, ServicePlan, Slots, plan_service};
 use crate::{Dataplane, NodeContext, SyncError, SyncReport};
 
 /// The nftables mode of one node.
@@ -91,9 +91,9 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
         &self,
         snapshot: &Snapshot<'_>,
         key: &ServiceKey,
-        slots_before: impl Fn(&Door) -> Vec<EndpointAddress>,
+        slots_before: impl Fn(&Door) -> Slots,
     ) -> Option<ServicePlan> {
-        plan_service(snapshot, key, AddressFamily::V4, &self.context.node, slots_before)
+        plan_service(snapshot, key, AddressFamily::V4, &self.context, slots_before)
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<usize, SyncError> {
@@ -108,7 +108,7 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
     fn forget_among_all(
         &mut self,
         snapshot: &Snapshot<'_>,
-        before: &BTreeMap<Door, Vec<EndpointAddress>>,
+        before: &BTreeMap<Door, Slots>,
         everything: &Fragment,
     ) -> Result<usize, SyncError> {
         let connections = self.conntrack.list(&[stale::udp()])?;

@@ -7,7 +7,7 @@ use netstate::nft::{
     Set, SetDefinition, Statement, Table, Type, UpdateData, UpdateMode, Value, Verdict, priority,
 };
 
-use crate::NodeContext;
+use crate::{LocalTraffic, NodeContext};
 
 /// The table that holds everything the IPv4 service proxy writes.
 pub const TABLE: Table = Table::new(Family::Ip, Name::constant("portolan-services"));
@@ -133,8 +133,14 @@ fn mark(context: &NodeContext, side: Side) -> Option<Rule> {
     match side {
         Side::Node => Some(Rule::new([mark])),
         Side::Cluster => {
-            let range = context.pod_range?;
-            Some(Rule::new([Statement::not_equal(Selector::SourceAddress, range), mark]))
+            let LocalTraffic::Ranges(ranges) = &context.pods else {
+                return None;
+            };
+            let strangers = ranges.iter().filter(|range| matches!(range, IpNet::V4(_)));
+            let mut statements: Vec<Statement> =
+                strangers.map(|range| Statement::not_equal(Selector::SourceAddress, *range)).collect();
+            statements.push(mark);
+            (statements.len() > 1).then(|| Rule::new(statements))
         }
     }
 }

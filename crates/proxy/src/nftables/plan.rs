@@ -6,7 +6,7 @@ use netstate::nft::{Data, L4Protocol, Name, Ruleset, Set, Transaction, Tuple, Va
 use super::layout::{self, Shape, Side};
 use crate::NodeContext;
 use crate::books::{Delta, Fragment};
-use crate::doors::{Behind, Door};
+use crate::doors::{Behind, Door, Slots};
 
 /// How many doors each chain serves; one that serves none does not exist.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn add_elements(ruleset: &mut Ruleset, fragment: &Fragment) {
     };
     for (door, behind) in &fragment.doors {
         let (doors, slots, sticky) = match door {
-            Door::Cluster { .. } => (layout::SERVICES, layout::ENDPOINTS, layout::STICKY),
+            Door::Address { .. } => (layout::SERVICES, layout::ENDPOINTS, layout::STICKY),
             Door::Node { .. } => (layout::NODE_PORTS, layout::NODE_ENDPOINTS, layout::STICKY_NODE_PORTS),
         };
         let target = balance_of(door, behind).map_or(layout::REFUSE, |shape| shape.chain_name());
@@ -92,7 +92,7 @@ fn add_elements(ruleset: &mut Ruleset, fragment: &Fragment) {
         if let Some(shape) = remember_of(behind) {
             insert(&sticky, door_key(door).into(), Data::Verdict(Verdict::Jump(shape.chain_name())));
         }
-        for (index, endpoint) in (0..).zip(&behind.slots) {
+        for (index, endpoint) in (0..).zip(&behind.inside().slots) {
             let mut key = door_key(door);
             key.push(Value::Mark(index));
             let target = [Value::Address(endpoint.address), Value::Port(endpoint.port.number())];
@@ -116,22 +116,22 @@ fn shapes_of(fragment: &Fragment) -> impl Iterator<Item = Shape> {
 
 /// `None` when nobody is there: then the connection is refused.
 fn balance_of(door: &Door, behind: &Behind) -> Option<Shape> {
-    let endpoints = u32::try_from(behind.slots.len()).ok().filter(|count| *count > 0)?;
+    let endpoints = u32::try_from(behind.inside().slots.len()).ok().filter(|count| *count > 0)?;
     let side = match door {
-        Door::Cluster { .. } => Side::Cluster,
+        Door::Address { .. } => Side::Cluster,
         Door::Node { .. } => Side::Node,
     };
-    Some(Shape::Balance { side, endpoints, sticky: behind.affinity.is_some() })
+    Some(Shape::Balance { side, endpoints, sticky: behind.affinity().is_some() })
 }
 
 fn remember_of(behind: &Behind) -> Option<Shape> {
-    let timeout = behind.affinity.filter(|_| !behind.slots.is_empty())?;
+    let timeout = behind.affinity().filter(|_| !behind.inside().slots.is_empty())?;
     Some(Shape::Remember { timeout })
 }
 
 fn door_key(door: &Door) -> Vec<Value> {
     match door {
-        Door::Cluster { address, protocol, port } => {
+        Door::Address { address, protocol, port } => {
             vec![Value::Address(*address), protocol_value(*protocol), Value::Port(port.number())]
         }
         Door::Node { protocol, port } => vec![protocol_value(*protocol), Value::Port(port.number())],
@@ -146,7 +146,7 @@ fn protocol_value(protocol: Protocol) -> Value {
 pub(super) fn door_of(key: &[Value]) -> Option<(Door, &[Value])> {
     match key {
         [Value::Address(address), Value::Protocol(protocol), Value::Port(port), rest @ ..] => {
-            let door = Door::Cluster {
+            let door = Door::Address {
                 address: *address,
                 protocol: known(*protocol)?,
                 port: Port::try_from(i64::from(*port)).ok()?,
@@ -180,8 +180,8 @@ fn known(protocol: L4Protocol) -> Option<Protocol> {
 }
 
 /// In which slots the endpoints are that a table holds, by door. A restart keeps them there.
-pub(super) fn observed_slots(ruleset: &Ruleset) -> BTreeMap<Door, Vec<EndpointAddress>> {
-    let mut slots: BTreeMap<Door, Vec<EndpointAddress>> = BTreeMap::new();
+pub(super) fn observed_slots(ruleset: &Ruleset) -> BTreeMap<Door, Slots> {
+    let mut slots: BTreeMap<Door, Slots> = BTreeMap::new();
     for doors in [layout::SERVICES, layout::NODE_PORTS] {
         for key in ruleset.sets.get(&doors).into_iter().flat_map(|set| set.elements.keys()) {
             if let Some((door, [])) = door_of(key) {
@@ -193,7 +193,7 @@ pub(super) fn observed_slots(ruleset: &Ruleset) -> BTreeMap<Door, Vec<EndpointAd
         // Elements are in order of door and index, and an index that is missing only shifts the rest.
         for (key, data) in ruleset.sets.get(&endpoints).into_iter().flat_map(|set| &set.elements) {
             if let (Some((door, [Value::Mark(_)])), Some(endpoint)) = (door_of(key), endpoint_of(data)) {
-                slots.entry(door).or_default().push(endpoint);
+                slots.entry(door).or_default().cluster.push(endpoint);
             }
         }
     }

@@ -14,7 +14,7 @@ use netstate::conntrack::{Connection, Filter};
 use netstate::nft::L4Protocol;
 
 use crate::books::Delta;
-use crate::doors::{Behind, Door};
+use crate::doors::{Behind, Door, Slots};
 
 const ALL_UDP: Filter = Filter::protocol(L4Protocol::UDP);
 
@@ -24,8 +24,8 @@ pub(super) fn after_change(delta: &Delta) -> Vec<Filter> {
         delta.before.doors.keys().chain(delta.after.doors.keys()).filter(|door| is_udp(door)).collect();
     let mut filters = Vec::new();
     for door in doors {
-        let before = slots(&delta.before.doors, door);
-        let after = slots(&delta.after.doors, door);
+        let before = endpoints(&delta.before.doors, door);
+        let after = endpoints(&delta.after.doors, door);
         let opens = !delta.before.doors.contains_key(door);
         if opens || before.is_empty() && !after.is_empty() {
             // What was sent before was tracked too, as leading nowhere.
@@ -45,7 +45,7 @@ pub(super) fn after_change(delta: &Delta) -> Vec<Filter> {
 pub(super) fn among(
     connections: &[Connection],
     own: &[IpAddr],
-    before: &BTreeMap<Door, Vec<EndpointAddress>>,
+    before: &BTreeMap<Door, Slots>,
     after: &BTreeMap<Door, Arc<Behind>>,
 ) -> Vec<Filter> {
     let mut filters = BTreeMap::new();
@@ -54,7 +54,7 @@ pub(super) fn among(
             continue;
         };
         let open = |door: &Door| before.contains_key(door) || after.contains_key(door);
-        let node = Door::Node { protocol: Protocol::Udp, port: port_of(&door) };
+        let node = Door::Node { protocol: Protocol::Udp, port: door.port() };
         let to_node = || is_translated(connection) || own.contains(&connection.original.destination.ip());
         let knocked_at = if open(&door) {
             door
@@ -63,7 +63,7 @@ pub(super) fn among(
         } else {
             continue;
         };
-        if !slots(after, &knocked_at).contains(&answering) {
+        if !endpoints(after, &knocked_at).contains(&answering) {
             filters.insert((door, answering), to(&door, &answering));
         }
     }
@@ -84,13 +84,13 @@ fn is_udp(door: &Door) -> bool {
     door.protocol() == Protocol::Udp
 }
 
-fn slots<'a>(doors: &'a BTreeMap<Door, Arc<Behind>>, door: &Door) -> &'a [EndpointAddress] {
-    doors.get(door).map_or(&[], |behind| &behind.slots)
+fn endpoints(doors: &BTreeMap<Door, Arc<Behind>>, door: &Door) -> BTreeSet<EndpointAddress> {
+    doors.get(door).into_iter().flat_map(|behind| behind.endpoints()).copied().collect()
 }
 
 fn through(door: &Door) -> Filter {
     match door {
-        Door::Cluster { address, port, .. } => ALL_UDP.to(*address, port.number()),
+        Door::Address { address, port, .. } => ALL_UDP.to(*address, port.number()),
         Door::Node { port, .. } => ALL_UDP.to_port(port.number()),
     }
 }
@@ -99,17 +99,11 @@ fn to(door: &Door, endpoint: &EndpointAddress) -> Filter {
     through(door).answered_by(endpoint.address, endpoint.port.number())
 }
 
-fn port_of(door: &Door) -> Port {
-    match door {
-        Door::Cluster { port, .. } | Door::Node { port, .. } => *port,
-    }
-}
-
 /// The door a connection would have come in by if it was for a virtual address, and who answers it.
 fn ends(connection: &Connection) -> Option<(Door, EndpointAddress)> {
     let knocked = connection.original.destination;
     let answers = connection.reply.source;
     let port = |number: u16| Port::try_from(i64::from(number)).ok();
-    let door = Door::Cluster { address: knocked.ip(), protocol: Protocol::Udp, port: port(knocked.port())? };
+    let door = Door::Address { address: knocked.ip(), protocol: Protocol::Udp, port: port(knocked.port())? };
     Some((door, EndpointAddress { address: answers.ip(), port: port(answers.port())? }))
 }

@@ -3,7 +3,7 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use model::{Kind, Object, ObjectKey, Service, ServiceKey, ServiceKind, SessionAffinity, Snapshot};
+use model::{Kind, Object, ObjectKey, Service, ServiceKey, Snapshot};
 use proxy::NftError;
 use tokio::time::timeout;
 
@@ -83,14 +83,7 @@ impl Rig {
 }
 
 fn apply(name: &str) -> Event {
-    Event::Apply(Object::Service(Service {
-        key: ServiceKey::new("default", name),
-        kind: ServiceKind::ClusterIp,
-        cluster_addresses: Vec::new(),
-        ports: Vec::new(),
-        affinity: SessionAffinity::None,
-        proxy_name: None,
-    }))
+    Event::Apply(Object::Service(Service { ..Service::new(ServiceKey::new("default", name)) }))
 }
 
 fn listing(kind: Kind) -> [Event; 2] {

@@ -37,6 +37,23 @@ struct Endpoint {
     node_name: Option<String>,
     zone: Option<String>,
     target_ref: Option<Target>,
+    hints: Option<Hints>,
+}
+
+/// For whom an endpoint is meant.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Hints {
+    #[serde(default, deserialize_with = "or_default")]
+    for_zones: Vec<Hint>,
+    #[serde(default, deserialize_with = "or_default")]
+    for_nodes: Vec<Hint>,
+}
+
+/// A zone or a node.
+#[derive(Debug, Clone, Deserialize)]
+struct Hint {
+    name: String,
 }
 
 /// What an endpoint stands for.
@@ -183,10 +200,12 @@ impl Endpoint {
         let text = self.addresses.first().ok_or(Problem::Missing);
         let address = text.and_then(|text| {
             let address: IpAddr = text.parse().map_err(|_| Problem::Address(text.clone()))?;
-            if AddressFamily::of(address) == family {
+            if AddressFamily::of(address) != family {
+                Err(Problem::Family { address: text.clone(), expected: family.to_string() })
+            } else if is_reachable(address) {
                 Ok(address)
             } else {
-                Err(Problem::Family { address: text.clone(), expected: family.to_string() })
+                Err(Problem::Unreachable(text.clone()))
             }
         });
         let address = skipped.ok(|| format!("endpoints[{index}].addresses[0]"), address)?;
@@ -199,6 +218,24 @@ impl Endpoint {
             terminating: self.conditions.terminating.unwrap_or(false),
             node: self.node_name.as_deref().map(Into::into),
             zone: self.zone.as_deref().map(Into::into),
+            hints: self.hints.as_ref().and_then(Hints::parse),
         })
     }
+}
+
+impl Hints {
+    fn parse(&self) -> Option<Box<model::Hints>> {
+        let zones: Vec<_> = self.for_zones.iter().map(|zone| zone.name.as_str().into()).collect();
+        let nodes: Vec<_> = self.for_nodes.iter().map(|node| node.name.as_str().into()).collect();
+        (!zones.is_empty() || !nodes.is_empty()).then(|| Box::new(model::Hints { zones, nodes }))
+    }
+}
+
+/// Whether an endpoint can be there (the API's `ValidateEndpointIP`).
+fn is_reachable(address: IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !(link_local || address.is_loopback() || address.is_multicast() || address.is_unspecified())
 }

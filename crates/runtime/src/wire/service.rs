@@ -1,11 +1,13 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::{IpNet, Ipv4Net};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::{
-    Kind, Object, ObjectKey, Parsed, Port, Problem, Protocol, ServiceKey, ServiceKind, ServicePort,
-    SessionAffinity,
+    Kind, LoadBalancer, Object, ObjectKey, Parsed, Port, Problem, Protocol, ServiceKey, ServiceKind,
+    ServicePort, SessionAffinity, TrafficPolicy,
 };
 use serde::Deserialize;
 
@@ -17,6 +19,9 @@ const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 /// `sessionAffinityConfig.clientIP.timeoutSeconds` when it is not given.
 const DEFAULT_AFFINITY: Duration = Duration::from_secs(10_800);
 
+/// Ranges without any client: what stands for source ranges of which none could be read.
+const NOBODY: [Ipv4Net; 1] = [Ipv4Net::new_assert(Ipv4Addr::new(255, 255, 255, 255), 32)];
+
 /// A Service of `v1`.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Service {
@@ -24,6 +29,8 @@ pub(crate) struct Service {
     metadata: ObjectMeta,
     #[serde(default, deserialize_with = "or_default")]
     spec: Spec,
+    #[serde(default, deserialize_with = "or_default")]
+    status: Status,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -39,6 +46,34 @@ struct Spec {
     ports: Vec<SpecPort>,
     session_affinity: Option<String>,
     session_affinity_config: Option<AffinityConfig>,
+    #[serde(rename = "externalIPs", default, deserialize_with = "or_default")]
+    external_ips: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    load_balancer_source_ranges: Vec<String>,
+    external_traffic_policy: Option<String>,
+    internal_traffic_policy: Option<String>,
+    health_check_node_port: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    #[serde(default, deserialize_with = "or_default")]
+    load_balancer: BalancerStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct BalancerStatus {
+    #[serde(default, deserialize_with = "or_default")]
+    ingress: Vec<Ingress>,
+}
+
+/// An address of a load balancer; one that only has a name is nothing to us.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ingress {
+    ip: Option<String>,
+    ip_mode: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -89,6 +124,22 @@ impl Wire for Service {
             cluster_addresses: self.spec.cluster_addresses(&mut skipped),
             ports: self.spec.ports(&mut skipped),
             affinity: self.spec.affinity(&mut skipped),
+            external_addresses: addresses("spec.externalIPs", &self.spec.external_ips, &mut skipped),
+            load_balancer: LoadBalancer {
+                addresses: self.status.load_balancer.addresses(&mut skipped),
+                source_ranges: self.spec.source_ranges(&mut skipped),
+            },
+            external_policy: policy(
+                "spec.externalTrafficPolicy",
+                self.spec.external_traffic_policy.as_deref(),
+                &mut skipped,
+            ),
+            internal_policy: policy(
+                "spec.internalTrafficPolicy",
+                self.spec.internal_traffic_policy.as_deref(),
+                &mut skipped,
+            ),
+            health_check_port: self.spec.health_check_port(&mut skipped),
             proxy_name: label(&self.metadata, PROXY_NAME).map(Into::into),
         };
         skipped.finish(Some(Object::Service(service)))
@@ -128,18 +179,33 @@ impl Spec {
 
     fn cluster_addresses(&self, skipped: &mut Skipped) -> Vec<IpAddr> {
         let single = self.cluster_ip.as_slice();
-        let (field, addresses) = match self.cluster_ips.as_slice() {
+        let (field, texts) = match self.cluster_ips.as_slice() {
             [] => ("spec.clusterIP", single),
             several => ("spec.clusterIPs", several),
         };
+        addresses(field, texts, skipped)
+    }
+
+    /// Some clouds still read them from an annotation; the API server has long had the field.
+    fn source_ranges(&self, skipped: &mut Skipped) -> Arc<[IpNet]> {
         let mut parsed = Vec::new();
-        for (index, text) in
-            addresses.iter().enumerate().filter(|(_, text)| !matches!(text.as_str(), "" | "None"))
-        {
-            let address = text.parse::<IpAddr>().map_err(|_| Problem::Address(text.clone()));
-            parsed.extend(skipped.ok(|| format!("{field}[{index}]"), address));
+        for (index, text) in self.load_balancer_source_ranges.iter().enumerate() {
+            let range = text.trim().parse::<IpNet>().map_err(|_| Problem::Prefix(text.clone()));
+            let field = || format!("spec.loadBalancerSourceRanges[{index}]");
+            parsed.extend(skipped.ok(field, range).map(|range| range.trunc()));
         }
-        parsed
+        parsed.sort();
+        parsed.dedup();
+        if parsed.is_empty() && !self.load_balancer_source_ranges.is_empty() {
+            // Nothing could be read: that must not let everybody in.
+            parsed = NOBODY.map(IpNet::from).to_vec();
+        }
+        parsed.into()
+    }
+
+    fn health_check_port(&self, skipped: &mut Skipped) -> Option<Port> {
+        let number = self.health_check_node_port.filter(|number| *number != 0)?;
+        skipped.ok(|| "spec.healthCheckNodePort".to_owned(), Port::try_from(number))
     }
 
     fn ports(&self, skipped: &mut Skipped) -> Vec<ServicePort> {
@@ -175,6 +241,48 @@ impl Spec {
             .ok_or(Problem::Seconds(seconds));
         skipped.ok(field, timeout).unwrap_or(DEFAULT_AFFINITY)
     }
+}
+
+impl BalancerStatus {
+    fn addresses(&self, skipped: &mut Skipped) -> Vec<IpAddr> {
+        let mut parsed = Vec::new();
+        for (index, ingress) in self.ingress.iter().enumerate() {
+            let field = |name: &str| format!("status.loadBalancer.ingress[{index}].{name}");
+            match ingress.ip_mode.as_deref() {
+                None | Some("VIP") => {
+                    let text = ingress.ip.as_deref().filter(|text| !text.is_empty());
+                    parsed.extend(text.and_then(|text| skipped.ok(|| field("ip"), address(text))));
+                }
+                Some("Proxy") => {}
+                Some(other) => {
+                    skipped.ok(|| field("ipMode"), Err::<(), _>(Problem::Unknown(other.to_owned())));
+                }
+            }
+        }
+        parsed
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, Problem> {
+    text.parse().map_err(|_| Problem::Address(text.to_owned()))
+}
+
+/// Those that can be read; empty ones and `None` stand for none.
+fn addresses(field: &str, texts: &[String], skipped: &mut Skipped) -> Vec<IpAddr> {
+    let mut parsed = Vec::new();
+    for (index, text) in texts.iter().enumerate().filter(|(_, text)| !matches!(text.as_str(), "" | "None")) {
+        parsed.extend(skipped.ok(|| format!("{field}[{index}]"), address(text)));
+    }
+    parsed
+}
+
+fn policy(field: &str, text: Option<&str>, skipped: &mut Skipped) -> TrafficPolicy {
+    let policy = match text {
+        None | Some("" | "Cluster") => Ok(TrafficPolicy::Cluster),
+        Some("Local") => Ok(TrafficPolicy::Local),
+        Some(other) => Err(Problem::Unknown(other.to_owned())),
+    };
+    skipped.ok(|| field.to_owned(), policy).unwrap_or_default()
 }
 
 impl SpecPort {

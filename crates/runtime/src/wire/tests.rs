@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use model::{AddressFamily, Protocol, ServiceKind, SessionAffinity};
+use model::{AddressFamily, Protocol, ServiceKind, SessionAffinity, TrafficPolicy};
 use serde_json::{Value, json};
 
 use super::*;
@@ -188,4 +188,71 @@ fn paths_are_those_of_the_api() {
     assert_eq!(Service::url_path(&(), None), "/api/v1/services");
     assert_eq!(Node::url_path(&(), None), "/api/v1/nodes");
     assert_eq!(EndpointSlice::url_path(&(), None), "/apis/discovery.k8s.io/v1/endpointslices");
+}
+
+#[test]
+fn what_a_load_balancer_needs_is_read() {
+    let parsed = parse::<Service>(json!({
+        "metadata": {"name": "nginx", "namespace": "default"},
+        "spec": {
+            "type": "LoadBalancer", "clusterIP": "10.96.0.5", "externalIPs": ["192.0.2.7", "nonsense"],
+            "loadBalancerSourceRanges": ["198.51.100.9/24", "10.0.0.0/33"],
+            "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Elsewhere",
+            "healthCheckNodePort": 31_000,
+        },
+        "status": {"loadBalancer": {"ingress": [
+            {"ip": "203.0.113.1", "ipMode": "VIP"}, {"ip": "203.0.113.2"}, {"hostname": "lb.example.org"},
+            {"ip": "203.0.113.3", "ipMode": "Proxy"}, {"ip": "203.0.113.4", "ipMode": "Other"},
+        ]}},
+    }));
+    assert_eq!(
+        fields(&parsed),
+        [
+            "spec.externalIPs[1]",
+            "status.loadBalancer.ingress[4].ipMode",
+            "spec.loadBalancerSourceRanges[1]",
+            "spec.internalTrafficPolicy"
+        ]
+    );
+    let Some(Object::Service(service)) = parsed.value else { panic!("{parsed:?}") };
+    let texts =
+        |addresses: &[std::net::IpAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(&service.external_addresses), ["192.0.2.7"]);
+    assert_eq!(texts(&service.load_balancer.addresses), ["203.0.113.1", "203.0.113.2"]);
+    assert_eq!(*service.load_balancer.source_ranges, ["198.51.100.0/24".parse().unwrap()]);
+    assert_eq!(
+        (service.external_policy, service.internal_policy),
+        (TrafficPolicy::Local, TrafficPolicy::Cluster)
+    );
+    assert_eq!(service.health_check_port.unwrap().number(), 31_000);
+}
+
+/// Ranges that nobody can read must not mean that everybody may come.
+#[test]
+fn source_ranges_without_sense_let_nobody_in() {
+    let (service, errors) = service(json!({"loadBalancerSourceRanges": ["all of them"]}));
+    assert_eq!((errors.len(), service.load_balancer.source_ranges.len()), (1, 1));
+}
+
+#[test]
+fn hints_and_unreachable_endpoints() {
+    let endpoint = |address: &str, hints: Value| json!({"addresses": [address], "hints": hints});
+    let (slice, errors) = slice(json!({
+        "metadata": {"name": "s", "namespace": "default", "labels": {"kubernetes.io/service-name": "s"}},
+        "addressType": "IPv4", "ports": [{"port": 80}],
+        "endpoints": [
+            endpoint("10.244.1.2", json!({"forZones": [{"name": "a"}], "forNodes": [{"name": "node1"}]})),
+            endpoint("10.244.1.3", json!({"forZones": []})),
+            endpoint("127.0.0.1", Value::Null),
+            endpoint("169.254.1.1", Value::Null),
+            endpoint("224.0.0.1", Value::Null),
+            endpoint("0.0.0.0", Value::Null),
+        ],
+    }));
+    let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+    assert_eq!(fields, [2, 3, 4, 5].map(|number| format!("endpoints[{number}].addresses[0]")));
+    let [hinted, plain] = &slice.endpoints[..] else { panic!("{slice:?}") };
+    let hints = hinted.hints.as_deref().unwrap();
+    assert_eq!((&*hints.zones[0], hints.nodes[0].as_str()), ("a", "node1"));
+    assert_eq!(plain.hints, None);
 }

@@ -25,7 +25,7 @@ impl Rig {
     }
 
     fn try_sync(&mut self) -> Result<SyncReport, SyncError> {
-        let changes = Changes::Services(self.index.take_dirty());
+        let changes = self.index.take_changes();
         self.proxy.sync(&self.index.snapshot().unwrap(), &changes)
     }
 
@@ -50,7 +50,7 @@ impl Rig {
 }
 
 fn context() -> NodeContext {
-    NodeContext { node: "node1".into(), pod_range: Some("10.244.0.0/16".parse().unwrap()) }
+    NodeContext::new("node1".into(), vec!["10.244.0.0/16".parse().unwrap()])
 }
 
 fn httpd() -> Cluster {
@@ -62,9 +62,12 @@ fn httpd() -> Cluster {
 }
 
 /// A table with the endpoints behind each door in order, since slots carry no meaning.
-fn meaning(mut ruleset: Ruleset) -> (Ruleset, BTreeMap<Door, Vec<EndpointAddress>>) {
+fn meaning(mut ruleset: Ruleset) -> (Ruleset, BTreeMap<Door, Slots>) {
     let mut slots = plan::observed_slots(&ruleset);
-    slots.values_mut().for_each(|endpoints| endpoints.sort());
+    for slots in slots.values_mut() {
+        slots.cluster.sort();
+        slots.local.sort();
+    }
     for set in [layout::ENDPOINTS, layout::NODE_ENDPOINTS] {
         ruleset.sets.get_mut(&set).unwrap().elements.clear();
     }
@@ -148,7 +151,10 @@ fn after_an_error_the_kernel_is_looked_at_again() {
     // Nobody names the service any more, and yet it is brought in line.
     assert!(rig.sync().changes > 0);
     assert_eq!(rig.nft.observations(), 2);
-    assert_eq!(plan::observed_slots(&rig.table()).values().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(
+        plan::observed_slots(&rig.table()).values().map(|slots| slots.cluster.len()).collect::<Vec<_>>(),
+        [1, 1]
+    );
 }
 
 #[test]
