@@ -12,14 +12,12 @@ use ::lab::topology::plan::OUTSIDE_ADDRESS;
 use anyhow::{Context, Result};
 use clap::Args;
 use ipnet::IpNet;
-use kernel::conntrack::Conntrack;
-use kernel::nft::Nftables;
-use model::{NodeName, ServiceKey};
-use proxy::NodeContext;
-use proxy::nftables::NftablesProxy;
+use model::ServiceKey;
+use proxy::{Dataplane, NodeContext};
 use runtime::ProxyStatus;
 use tokio::sync::watch;
 
+use crate::dataplane::{self, Mode, Wanted};
 use crate::dns;
 use crate::node_names::{self, Place};
 use crate::process::{self, until_stopped};
@@ -54,9 +52,10 @@ pub fn run(arguments: &Arguments, state: &StateRoot) -> Result<ExitCode> {
     process::serve(|stopped| async move {
         let config = pods_config(&spec, &node, &paths, images)?;
         let client = cluster::client(&paths.node(&node.name).kubeconfig(), "portolan-agent").await?;
+        let dataplane = open_dataplane(&spec, &node)?;
         kernel::process::announce_ready()?;
         let pods = pods::run(config, client.clone(), until_stopped(stopped.clone()));
-        let proxy = run_proxy(&spec, &node, client.clone(), stopped.clone());
+        let proxy = run_proxy(dataplane, client.clone(), stopped.clone());
         let place = Place {
             address: spec.cluster_dns(),
             node: node.address,
@@ -114,23 +113,31 @@ fn names_config(spec: &LabSpec, node: &NodeSpec) -> Result<dns::Config> {
     })
 }
 
+/// Before the agent says that it is ready: `lab up` then tells why a mode cannot be had.
+fn open_dataplane(spec: &LabSpec, node: &NodeSpec) -> Result<Option<(NodeContext, Box<dyn Dataplane>)>> {
+    let wanted = match node.proxy_mode {
+        ProxyMode::None => return Ok(None),
+        ProxyMode::Auto => Wanted::Auto,
+        ProxyMode::Nftables => Wanted::This(Mode::Nftables),
+        ProxyMode::Iptables => Wanted::This(Mode::Iptables),
+        ProxyMode::Ipvs => Wanted::This(Mode::Ipvs),
+        ProxyMode::Userspace => Wanted::This(Mode::Userspace),
+    };
+    let context = NodeContext::new(node.name.as_str().into(), vec![IpNet::V4(spec.pod_cidr)]);
+    let dataplane = dataplane::open(wanted, &context)?;
+    Ok(Some((context, dataplane)))
+}
+
 async fn run_proxy(
-    spec: &LabSpec,
-    node: &NodeSpec,
+    dataplane: Option<(NodeContext, Box<dyn Dataplane>)>,
     client: kube::Client,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
-    match node.proxy_mode {
-        ProxyMode::None => {
-            until_stopped(stopped).await;
-            Ok(())
-        }
-        ProxyMode::Nftables => {
-            let context = NodeContext::new(node.name.as_str().into(), vec![IpNet::V4(spec.pod_cidr)]);
-            let dataplane = NftablesProxy::new(context.clone(), Nftables::open()?, Conntrack::open()?);
-            let status = Arc::new(ProxyStatus::default());
-            runtime::run_proxy(client, context.node, dataplane, status, until_stopped(stopped)).await?;
-            Ok(())
-        }
-    }
+    let Some((context, dataplane)) = dataplane else {
+        until_stopped(stopped).await;
+        return Ok(());
+    };
+    let status = Arc::new(ProxyStatus::default());
+    runtime::run_proxy(client, context.node, dataplane, status, until_stopped(stopped)).await?;
+    Ok(())
 }

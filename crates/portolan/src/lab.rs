@@ -60,7 +60,7 @@ pub struct Up {
     /// How many nodes [default: 3].
     #[arg(long)]
     nodes: Option<usize>,
-    /// How Services are proxied: nftables or none; NODE=MODE sets one node's. Can be given several times.
+    /// How Services are proxied: nftables, iptables, ipvs, userspace, auto (the best that works here) or none; NODE=MODE sets one node's. Can be given several times.
     #[arg(long, value_name = "[NODE=]MODE")]
     proxy_mode: Vec<ProxyModeChoice>,
     /// The network that joins the nodes [default: 10.100.0.0/24].

@@ -7,6 +7,7 @@
 
 mod agent;
 mod control_plane;
+mod dataplane;
 mod dns;
 mod image;
 mod lab;

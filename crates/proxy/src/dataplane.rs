@@ -109,3 +109,17 @@ pub trait Dataplane: Send {
     /// [`SyncError`].
     fn cleanup(&mut self) -> Result<(), SyncError>;
 }
+
+impl<D: Dataplane + ?Sized> Dataplane for Box<D> {
+    fn sync(&mut self, snapshot: &Snapshot<'_>, changes: &Changes) -> Result<SyncReport, SyncError> {
+        (**self).sync(snapshot, changes)
+    }
+
+    fn may_be_disturbed(&mut self) -> Result<bool, SyncError> {
+        (**self).may_be_disturbed()
+    }
+
+    fn cleanup(&mut self) -> Result<(), SyncError> {
+        (**self).cleanup()
+    }
+}

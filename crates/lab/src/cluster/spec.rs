@@ -66,28 +66,46 @@ pub enum ProxyMode {
     /// Service addresses live in nftables maps.
     #[default]
     Nftables,
+    /// Service addresses live in the chains that `iptables-save` shows.
+    Iptables,
+    /// Service addresses are virtual servers of the kernel's load balancer.
+    Ipvs,
+    /// Connections to service addresses end in the agent, which makes one of its own to an endpoint.
+    Userspace,
+    /// The best of these that the kernel can do.
+    Auto,
     /// No proxy: service addresses mean nothing on this node.
     None,
+}
+
+impl ProxyMode {
+    const ALL: [Self; 6] =
+        [Self::Nftables, Self::Iptables, Self::Ipvs, Self::Userspace, Self::Auto, Self::None];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
+            Self::Ipvs => "ipvs",
+            Self::Userspace => "userspace",
+            Self::Auto => "auto",
+            Self::None => "none",
+        }
+    }
 }
 
 impl FromStr for ProxyMode {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        match text {
-            "nftables" => Ok(Self::Nftables),
-            "none" => Ok(Self::None),
-            _ => Err(SpecError::ProxyMode { mode: text.to_owned() }),
-        }
+        let known = Self::ALL.into_iter().find(|mode| mode.word() == text);
+        known.ok_or_else(|| SpecError::ProxyMode { mode: text.to_owned() })
     }
 }
 
 impl fmt::Display for ProxyMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nftables => "nftables",
-            Self::None => "none",
-        })
+        f.write_str(self.word())
     }
 }
 
@@ -374,7 +392,7 @@ pub enum SpecError {
         max = LabName::MAX
     )]
     Name { name: String },
-    #[error("'{mode}' is no proxy mode; there are nftables and none")]
+    #[error("'{mode}' is no proxy mode; there are nftables, iptables, ipvs, userspace, auto and none")]
     ProxyMode { mode: String },
     #[error("there is no node '{node}'; the lab has node1 to node{nodes}")]
     UnknownNode { node: String, nodes: usize },
