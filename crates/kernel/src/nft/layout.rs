@@ -46,6 +46,9 @@ pub(super) const fn width(field: Type) -> usize {
     }
 }
 
+/// Bytes of an interface's whole name (`IFNAMSIZ`).
+pub(super) const INTERFACE_LENGTH: usize = width(Type::Interface);
+
 /// 32-bit registers that a field takes.
 pub(super) const fn slots(field: Type) -> u8 {
     match field {

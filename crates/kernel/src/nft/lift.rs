@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use netstate::nft::{
-    AddressType, Comparison, ConnectionState, ConnectionStatus, Family, Name, NatTarget, Operand, Reject,
-    Rule, Selector, Statement, Type, UpdateData, UpdateMode, Value, Verdict,
+    AddressType, Comparison, ConnectionState, ConnectionStatus, Family, InterfaceName, Name, NatTarget,
+    Operand, Reject, Rule, Selector, Statement, Type, UpdateData, UpdateMode, Value, Verdict,
 };
 
 use super::bytecode::{Destination, Expression, RawVerdict, Slot, code};
@@ -134,7 +134,7 @@ impl Lifter {
             | Expression::Fib { to, .. } => *to,
             _ => return None,
         };
-        const SELECTORS: [Selector; 13] = [
+        const SELECTORS: [Selector; 14] = [
             Selector::SourceAddress,
             Selector::DestinationAddress,
             Selector::Protocol,
@@ -143,6 +143,7 @@ impl Lifter {
             Selector::InputInterface,
             Selector::OutputInterface,
             Selector::Mark,
+            Selector::SourceType,
             Selector::DestinationType,
             Selector::ConnectionState,
             Selector::ConnectionStatus,
@@ -178,7 +179,7 @@ impl Lifter {
     fn comparison(&mut self, equal: bool, data: &[u8]) -> Option<Statement> {
         let (_, loaded) = self.loaded.pop()?;
         let (selector, comparison, operand) = match loaded {
-            Loaded::Selector(Selector::DestinationType) => {
+            Loaded::Selector(selector @ (Selector::SourceType | Selector::DestinationType)) => {
                 let found = u32::from_ne_bytes(data.try_into().ok()?);
                 let kinds = [
                     AddressType::Unicast,
@@ -187,7 +188,13 @@ impl Lifter {
                     AddressType::Multicast,
                 ];
                 let kind = kinds.into_iter().find(|kind| lower::address_type_number(*kind) == found)?;
-                (Selector::DestinationType, sense(equal), Operand::AddressType(kind))
+                (selector, sense(equal), Operand::AddressType(kind))
+            }
+            Loaded::Selector(selector @ (Selector::InputInterface | Selector::OutputInterface))
+                if data.len() < layout::INTERFACE_LENGTH =>
+            {
+                let prefix = InterfaceName::new(std::str::from_utf8(data).ok()?).ok()?;
+                (selector, sense(equal), Operand::InterfacePrefix(prefix))
             }
             Loaded::Selector(selector) => {
                 let value = layout::value(selector.key_type(self.family)?, data)?;

@@ -30,6 +30,7 @@ pub(super) mod number {
     pub(crate) const CT_DST_IP: u32 = 20;
     pub(crate) const CT_DST_IP6: u32 = 22;
     pub(crate) const CT_ORIGINAL: u8 = 0;
+    pub(crate) const FIB_SOURCE: u32 = 1;
     pub(crate) const FIB_DESTINATION: u32 = 2;
     pub(crate) const FIB_ADDRESS_TYPE: u32 = 3;
     pub(crate) const REJECT_ICMP: u32 = 0;
@@ -171,6 +172,7 @@ pub(super) fn load(family: Family, selector: Selector, to: Slot) -> Result<Expre
     let network = |offset| Expression::Payload { base: number::NETWORK_HEADER, offset, length, to };
     let transport = |offset| Expression::Payload { base: number::TRANSPORT_HEADER, offset, length: 2, to };
     let meta = |key| Expression::Meta { key, to };
+    let fib = |flags| Expression::Fib { flags, result: number::FIB_ADDRESS_TYPE, to };
     let original = |key| Expression::Ct { key, direction: Some(number::CT_ORIGINAL), to };
     Ok(match selector {
         Selector::SourceAddress => network(source),
@@ -181,9 +183,8 @@ pub(super) fn load(family: Family, selector: Selector, to: Slot) -> Result<Expre
         Selector::InputInterface => meta(number::META_IIFNAME),
         Selector::OutputInterface => meta(number::META_OIFNAME),
         Selector::Mark => meta(number::META_MARK),
-        Selector::DestinationType => {
-            Expression::Fib { flags: number::FIB_DESTINATION, result: number::FIB_ADDRESS_TYPE, to }
-        }
+        Selector::SourceType => fib(number::FIB_SOURCE),
+        Selector::DestinationType => fib(number::FIB_DESTINATION),
         Selector::ConnectionState => Expression::Ct { key: number::CT_STATE, direction: None, to },
         Selector::ConnectionStatus => Expression::Ct { key: number::CT_STATUS, direction: None, to },
         Selector::OriginalDestinationAddress => original(match family {
@@ -228,8 +229,14 @@ fn lower_operand(
             out.push(mask_by(*mask, 0));
             out.push(compare(equal, value.to_ne_bytes().to_vec()));
         }
-        Operand::AddressType(kind) if selector == Selector::DestinationType => {
+        Operand::AddressType(kind)
+            if matches!(selector, Selector::SourceType | Selector::DestinationType) =>
+        {
             out.push(compare(equal, address_type_number(*kind).to_ne_bytes().to_vec()));
+        }
+        // Shorter than the register, and without the zero at the end of a whole name.
+        Operand::InterfacePrefix(prefix) if selector.key_type(family) == Some(Type::Interface) => {
+            out.push(compare(equal, prefix.as_str().as_bytes().to_vec()));
         }
         Operand::States(states) if selector == Selector::ConnectionState && is_ascending(states) => {
             any_bit(states.iter().map(|state| state_bit(*state)).sum(), equal, out);
@@ -241,6 +248,7 @@ fn lower_operand(
         | Operand::Range(..)
         | Operand::MaskedMark { .. }
         | Operand::AddressType(_)
+        | Operand::InterfacePrefix(_)
         | Operand::States(_)
         | Operand::Statuses(_) => return Err(mismatch()),
     }

@@ -86,7 +86,11 @@ fn matching(family: Family) -> impl Strategy<Value = Statement> {
         .prop_map(|(mask, value)| (Selector::Mark, Operand::MaskedMark { mask, value: value & mask }));
     let kinds =
         vec![AddressType::Unicast, AddressType::Local, AddressType::Broadcast, AddressType::Multicast];
-    let kind = select(kinds).prop_map(|kind| (Selector::DestinationType, Operand::AddressType(kind)));
+    let ends = select(vec![Selector::SourceType, Selector::DestinationType]);
+    let kind = (ends, select(kinds)).prop_map(|(end, kind)| (end, Operand::AddressType(kind)));
+    let links = select(vec![Selector::InputInterface, Selector::OutputInterface]);
+    let prefix_of_name = (links, "[a-z][a-z0-9.-]{0,14}")
+        .prop_map(|(link, prefix)| (link, Operand::InterfacePrefix(InterfaceName::new(&prefix).unwrap())));
     let states = subsequence(
         vec![
             ConnectionState::Invalid,
@@ -101,7 +105,7 @@ fn matching(family: Family) -> impl Strategy<Value = Statement> {
     let statuses = subsequence(vec![ConnectionStatus::SourceNat, ConnectionStatus::DestinationNat], 1..=2)
         .prop_map(|statuses| (Selector::ConnectionStatus, Operand::Statuses(statuses)));
     let net = prefix(family).prop_map(|net| (Selector::SourceAddress, Operand::Value(net)));
-    (prop_oneof![exact, ports, mark, kind, states, statuses, net], comparison())
+    (prop_oneof![exact, ports, mark, kind, prefix_of_name, states, statuses, net], comparison())
         .prop_map(|((selector, operand), comparison)| Statement::Match { selector, comparison, operand })
 }
 

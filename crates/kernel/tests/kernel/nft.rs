@@ -163,6 +163,8 @@ fn every_statement(family: Family) -> Ruleset {
         Rule::new([Statement::marked(0x4000, 0x4000), Verdict::Jump(LB.numbered(2)).into()]),
         Rule::new([Statement::to_this_node(), verdict(Verdict::Accept).statements[0].clone()]),
         Rule::new([Statement::not_equal(Selector::DestinationType, AddressType::Broadcast)]),
+        Rule::new([Statement::from_this_node(), Verdict::Accept.into()]),
+        Rule::new([Statement::not_equal(InputInterface, Operand::InterfacePrefix(interface("veth")))]),
         Rule::new([Statement::equal(State, states.clone()), Verdict::Accept.into()]),
         Rule::new([Statement::not_equal(State, states)]),
         Rule::new([Statement::equal(Status, statuses)]),

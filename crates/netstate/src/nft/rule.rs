@@ -42,6 +42,8 @@ pub enum Selector {
     OutputInterface,
     /// `meta mark`.
     Mark,
+    /// `fib saddr type`: what kind of address the source is on this node.
+    SourceType,
     /// `fib daddr type`: what kind of address the destination is on this node.
     DestinationType,
     /// `ct state`.
@@ -79,7 +81,7 @@ impl Selector {
             Self::SourcePort | Self::DestinationPort | Self::OriginalDestinationPort => Some(Type::Port),
             Self::InputInterface | Self::OutputInterface => Some(Type::Interface),
             Self::Mark | Self::Random { .. } | Self::Turn { .. } => Some(Type::Mark),
-            Self::DestinationType | Self::ConnectionState | Self::ConnectionStatus => None,
+            Self::SourceType | Self::DestinationType | Self::ConnectionState | Self::ConnectionStatus => None,
         }
     }
 }
@@ -98,8 +100,10 @@ pub enum Operand {
         /// What they must be; within `mask`.
         value: u32,
     },
-    /// For [`Selector::DestinationType`].
+    /// For [`Selector::SourceType`] and [`Selector::DestinationType`].
     AddressType(AddressType),
+    /// For interfaces: the name begins so.
+    InterfacePrefix(InterfaceName),
     /// For [`Selector::ConnectionState`]: any of these.
     States(Vec<ConnectionState>),
     /// For [`Selector::ConnectionStatus`]: any of these.
@@ -358,6 +362,11 @@ impl Statement {
     /// The packet's mark has exactly `value` in the bits of `mask`.
     pub fn marked(mask: u32, value: u32) -> Self {
         Self::equal(Selector::Mark, Operand::MaskedMark { mask, value })
+    }
+
+    /// The source is one of the node's own addresses.
+    pub fn from_this_node() -> Self {
+        Self::equal(Selector::SourceType, AddressType::Local)
     }
 
     /// The destination is one of the node's own addresses.

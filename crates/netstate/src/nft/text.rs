@@ -303,6 +303,7 @@ impl Display for SelectorText {
             Selector::InputInterface => f.write_str("iifname"),
             Selector::OutputInterface => f.write_str("oifname"),
             Selector::Mark => f.write_str("meta mark"),
+            Selector::SourceType => f.write_str("fib saddr type"),
             Selector::DestinationType => f.write_str("fib daddr type"),
             Selector::ConnectionState => f.write_str("ct state"),
             Selector::ConnectionStatus => f.write_str("ct status"),
@@ -420,6 +421,7 @@ fn match_text(
             };
             write!(f, " {not}{kind}")
         }
+        Operand::InterfacePrefix(prefix) => write!(f, " {not}\"{prefix}*\""),
         Operand::States(states) => {
             write!(f, " {not}")?;
             joined(f, states.iter().map(|state| state_text(*state)), ",")

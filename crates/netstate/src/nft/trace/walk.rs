@@ -263,9 +263,10 @@ impl Walk<'_, '_> {
             Selector::Random { modulus } | Selector::Turn { modulus } => {
                 Value::Mark((self.random)(modulus).checked_rem(modulus)?)
             }
-            Selector::DestinationType | Selector::ConnectionState | Selector::ConnectionStatus => {
-                return None;
-            }
+            Selector::SourceType
+            | Selector::DestinationType
+            | Selector::ConnectionState
+            | Selector::ConnectionStatus => return None,
         })
     }
 
@@ -277,8 +278,17 @@ impl Walk<'_, '_> {
             Operand::Range(first, last) => (*first..=*last).contains(&self.value(selector)?),
             Operand::MaskedMark { mask, value } => self.passage.packet.mark & mask == *value,
             Operand::AddressType(kind) => {
-                *kind == self.passage.host.address_type(self.passage.packet.destination.ip())
+                let packet = &self.passage.packet;
+                let end = match selector {
+                    Selector::SourceType => packet.source,
+                    _ => packet.destination,
+                };
+                *kind == self.passage.host.address_type(end.ip())
             }
+            Operand::InterfacePrefix(prefix) => match self.value(selector) {
+                Some(Value::Interface(name)) => name.as_str().starts_with(prefix.as_str()),
+                _ => false,
+            },
             Operand::States(states) => states.contains(&self.passage.packet.state),
             Operand::Statuses(statuses) => statuses.iter().any(|status| match status {
                 ConnectionStatus::SourceNat => self.passage.masqueraded.is_some(),
