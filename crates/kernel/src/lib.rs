@@ -2,9 +2,13 @@
 //!
 //! Inputs are typed values, outputs are kernel objects and typed errors. All privileged calls of the project are here,
 //! and only here may code be unsafe. A netlink socket belongs to the network namespace of the thread that opened it;
-//! `netns` brings a thread there. Calls of `nft` and `conntrack` block.
+//! `netns` brings a thread there. Calls of `nft`, `conntrack`, `ipset` and `ipvs` block.
 
 pub mod conntrack;
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod ipset;
+pub mod ipvs;
 pub mod link;
 pub mod netns;
 pub mod nft;

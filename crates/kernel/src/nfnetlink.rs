@@ -1,6 +1,6 @@
-//! The netfilter netlink: a socket, and messages of attributes, written and read by hand.
+//! The netfilter and the generic netlink: a socket, and messages of attributes, written and read by hand.
 //!
-//! No crate writes the nftables messages that we need. Nothing that the kernel sends can make this panic: what cannot
+//! No crate writes the nftables messages that we need, nor IPVS's and ipset's. Nothing that the kernel sends can make this panic: what cannot
 //! be read is missing.
 
 mod attributes;
@@ -12,7 +12,8 @@ pub(crate) use message::{Message, Messages, kind};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
-use netlink_sys::{Socket as NetlinkSocket, SocketAddr, protocols::NETLINK_NETFILTER};
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_NETFILTER};
+use netlink_sys::{Socket as NetlinkSocket, SocketAddr};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
@@ -23,7 +24,7 @@ const SILENCE_SECONDS: i64 = 30;
 /// How often a dump is repeated that was disturbed by a change meanwhile.
 const DUMP_ATTEMPTS: usize = 10;
 
-/// A netfilter netlink socket of the network namespace in which its thread was when it was opened.
+/// A netlink socket of the network namespace in which its thread was when it was opened.
 pub(crate) struct Socket {
     inner: NetlinkSocket,
     sequence: u32,
@@ -39,8 +40,18 @@ pub(crate) struct Refusal {
 }
 
 impl Socket {
+    /// For nftables, connection tracking and ipset.
     pub fn open() -> io::Result<Self> {
-        let mut inner = NetlinkSocket::new(NETLINK_NETFILTER)?;
+        Self::open_protocol(NETLINK_NETFILTER)
+    }
+
+    /// For what has a family name, such as IPVS.
+    pub fn open_generic() -> io::Result<Self> {
+        Self::open_protocol(NETLINK_GENERIC)
+    }
+
+    fn open_protocol(protocol: isize) -> io::Result<Self> {
+        let mut inner = NetlinkSocket::new(protocol)?;
         inner.bind_auto()?;
         inner.connect(&SocketAddr::new(0, 0))?;
         // Errors then come without a copy of the request.
@@ -89,6 +100,7 @@ impl Socket {
     }
 
     /// Sends a dump request, made by `request` for a sequence number, and hands every message of the answer to `each`.
+    /// A question for one thing is a dump to us, when it asks for an acknowledgement too.
     ///
     /// A dump that a change disturbed is repeated from the start: `restart` is called before each attempt.
     pub fn dump<T>(

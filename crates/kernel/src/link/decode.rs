@@ -84,6 +84,7 @@ fn link(message: &LinkMessage, names: &BTreeMap<u32, LinkName>) -> Option<Link> 
 fn read_info(link: &mut Link, info: &LinkInfo) {
     match info {
         LinkInfo::Kind(InfoKind::Bridge) => link.kind = LinkKind::Bridge,
+        LinkInfo::Kind(InfoKind::Dummy) => link.kind = LinkKind::Dummy,
         LinkInfo::Kind(InfoKind::Veth) => link.kind = LinkKind::Veth { peer: None },
         LinkInfo::Kind(other) => link.kind = LinkKind::Other(other.to_string()),
         LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {

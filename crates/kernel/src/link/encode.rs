@@ -207,6 +207,7 @@ fn creation(link: &Link, master: Option<u32>, peer_namespace: Option<&Netns>) ->
     let info = match &link.kind {
         LinkKind::Loopback => vec![LinkInfo::Kind(InfoKind::Other("loopback".to_owned()))],
         LinkKind::Bridge => vec![LinkInfo::Kind(InfoKind::Bridge)],
+        LinkKind::Dummy => vec![LinkInfo::Kind(InfoKind::Dummy)],
         LinkKind::Other(kind) => vec![LinkInfo::Kind(InfoKind::from(kind.as_str()))],
         LinkKind::Veth { peer: None } => vec![LinkInfo::Kind(InfoKind::Veth)],
         LinkKind::Veth { peer: Some(peer) } => {

@@ -107,9 +107,11 @@ fn peer_namespace(operation: &LinkOp) -> Option<&NamespacePath> {
     match operation {
         LinkOp::CreateLink(link) => match &link.kind {
             LinkKind::Veth { peer: Some(peer) } => peer.namespace.as_ref(),
-            LinkKind::Veth { peer: None } | LinkKind::Loopback | LinkKind::Bridge | LinkKind::Other(_) => {
-                None
-            }
+            LinkKind::Veth { peer: None }
+            | LinkKind::Loopback
+            | LinkKind::Bridge
+            | LinkKind::Dummy
+            | LinkKind::Other(_) => None,
         },
         _ => None,
     }

@@ -22,14 +22,37 @@ impl Writer {
         resource: u16,
         body: impl FnOnce(&mut Self),
     ) {
+        let [high, low] = resource.to_be_bytes();
+        self.framed(kind, flags, sequence, [family, 0, high, low], body);
+    }
+
+    /// Writes a netlink message with the header of the generic netlink: a command of a family, in its first version.
+    pub fn generic(
+        &mut self,
+        family: u16,
+        flags: u16,
+        sequence: u32,
+        command: u8,
+        body: impl FnOnce(&mut Self),
+    ) {
+        self.framed(family, flags, sequence, [command, 1, 0, 0], body);
+    }
+
+    fn framed(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        sequence: u32,
+        header: [u8; 4],
+        body: impl FnOnce(&mut Self),
+    ) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(&flags.to_ne_bytes());
         self.bytes.extend_from_slice(&sequence.to_ne_bytes());
         self.bytes.extend_from_slice(&[0; 4]);
-        self.bytes.extend_from_slice(&[family, 0]);
-        self.bytes.extend_from_slice(&resource.to_be_bytes());
+        self.bytes.extend_from_slice(&header);
         body(self);
         match u32::try_from(self.bytes.len() - start) {
             Ok(length) => self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes()),

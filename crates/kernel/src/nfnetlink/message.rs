@@ -12,6 +12,7 @@ pub(crate) mod kind {
     pub const REQUEST: u16 = 0x1;
     pub const ACKNOWLEDGE: u16 = 0x4;
     pub const DUMP: u16 = 0x300;
+    pub const EXCLUSIVE: u16 = 0x200;
     pub const CREATE: u16 = 0x400;
     pub const APPEND: u16 = 0x800;
 }
@@ -31,7 +32,7 @@ pub(crate) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The attributes behind the netfilter header.
+    /// The attributes behind the netfilter header, or the generic one, which is as long.
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes::new(self.body.get(NETFILTER_HEADER..).unwrap_or_default())
     }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod conntrack;
+mod ipset;
+mod ipvs;
 mod isolation;
 mod link;
 mod netns;

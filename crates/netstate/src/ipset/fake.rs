@@ -80,7 +80,11 @@ impl IpsetPort for FakeIpset {
             return Err(IpsetError::Kernel { doing: "commit", source });
         }
         state.commits.push(ops.to_vec());
-        ops.iter().map(|op| state.apply(op)).fold(Ok(()), |first, result| first.and(result))
+        let mut first = Ok(());
+        for op in ops {
+            first = first.and(state.apply(op));
+        }
+        first
     }
 }
 

@@ -12,10 +12,10 @@ pub trait IpvsPort {
     /// [`IpvsError`], in particular [`IpvsError::Missing`] on a kernel without IPVS.
     fn services(&mut self) -> Result<BTreeMap<ServiceId, Settings>, IpvsError>;
 
-    /// The destinations of one service.
+    /// The destinations of one service; none if there is no such service.
     ///
     /// # Errors
-    /// [`IpvsError`], [`is_not_found`](IpvsError::is_not_found) if there is no such service.
+    /// [`IpvsError`].
     fn destinations(&mut self, id: &ServiceId) -> Result<BTreeMap<SocketAddr, Destination>, IpvsError>;
 
     /// Makes the changes in their order. One that is refused does not keep the others from being made.
@@ -24,20 +24,15 @@ pub trait IpvsPort {
     /// The first refusal; what was not refused is done.
     fn commit(&mut self, ops: &[Op]) -> Result<(), IpvsError>;
 
-    /// Everything. A service that goes meanwhile is left out.
+    /// Everything.
     ///
     /// # Errors
     /// As [`services`](Self::services).
     fn observe(&mut self) -> Result<Table, IpvsError> {
         let mut table = Table::new();
         for (id, settings) in self.services()? {
-            match self.destinations(&id) {
-                Ok(destinations) => {
-                    table.insert(id, VirtualService { settings, destinations });
-                }
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
+            let destinations = self.destinations(&id)?;
+            table.insert(id, VirtualService { settings, destinations });
         }
         Ok(table)
     }

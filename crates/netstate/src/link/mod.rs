@@ -1,4 +1,4 @@
-//! Links of one network namespace as values: loopback, bridges and veth pairs.
+//! Links of one network namespace as values: loopback, bridges, veth pairs and dummies.
 
 mod name;
 
@@ -90,6 +90,8 @@ pub enum LinkKind {
     Loopback,
     /// A bridge.
     Bridge,
+    /// A link that leads nowhere: a place for addresses.
+    Dummy,
     /// One end of a veth pair.
     Veth {
         /// The other end, needed when the pair is to be created. The kernel does not tell it: `None` in what was
@@ -107,9 +109,10 @@ impl LinkKind {
         match (self, other) {
             (Self::Loopback, Self::Loopback)
             | (Self::Bridge, Self::Bridge)
+            | (Self::Dummy, Self::Dummy)
             | (Self::Veth { .. }, Self::Veth { .. }) => true,
             (Self::Other(a), Self::Other(b)) => a == b,
-            (Self::Loopback | Self::Bridge | Self::Veth { .. } | Self::Other(_), _) => false,
+            (Self::Loopback | Self::Bridge | Self::Dummy | Self::Veth { .. } | Self::Other(_), _) => false,
         }
     }
 }

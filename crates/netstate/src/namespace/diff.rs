@@ -198,7 +198,7 @@ fn diff_settings(from: &Link, wanted: &Link, operations: &mut Vec<LinkOp>) {
 /// A veth whose other end somebody else creates, `lo` and physical links cannot be.
 fn can_be_created(kind: &LinkKind) -> bool {
     match kind {
-        LinkKind::Bridge | LinkKind::Veth { peer: Some(_) } => true,
+        LinkKind::Bridge | LinkKind::Dummy | LinkKind::Veth { peer: Some(_) } => true,
         LinkKind::Loopback | LinkKind::Veth { peer: None } | LinkKind::Other(_) => false,
     }
 }

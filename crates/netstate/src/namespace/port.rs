@@ -82,6 +82,12 @@ impl LinkError {
         }
     }
 
+    /// Whether what was to be made is there already.
+    #[must_use]
+    pub fn is_exists(&self) -> bool {
+        matches!(self, Self::Operation { source, .. } if source.raw_os_error() == Some(17))
+    }
+
     /// Whether the same call may succeed when repeated: the kernel was busy or out of memory for a moment.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -69,6 +69,7 @@ fn print_create(f: &mut fmt::Formatter<'_>, link: &Link) -> fmt::Result {
     match &link.kind {
         LinkKind::Loopback => f.write_str(" type loopback"),
         LinkKind::Bridge => f.write_str(" type bridge"),
+        LinkKind::Dummy => f.write_str(" type dummy"),
         LinkKind::Other(kind) => write!(f, " type {kind}"),
         LinkKind::Veth { peer: None } => f.write_str(" type veth"),
         LinkKind::Veth { peer: Some(peer) } => {
