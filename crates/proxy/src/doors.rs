@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{
     AddressFamily, EndpointAddress, Place, Port, Protocol, Service, ServiceKey, ServiceKind, ServicePort,
-    ServicePortName, SessionAffinity, Snapshot, TrafficPolicy, serving_endpoints,
+    ServicePortName, Serving, SessionAffinity, Snapshot, TrafficPolicy, serving_endpoints,
 };
 
 use crate::NodeContext;
@@ -101,7 +101,7 @@ pub(crate) struct Slots {
     pub(crate) local: Vec<EndpointAddress>,
 }
 
-/// One service port, the same behind all its doors.
+/// One service port as one of its doors leads to it; nearly always the same behind all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PortPlan {
     pub(crate) name: ServicePortName,
@@ -199,8 +199,8 @@ impl ServicePlan {
     }
 }
 
-/// Plans one service. `slots_before` tells in which slots a service port's endpoints were, by the port's first door;
-/// endpoints that stay keep theirs.
+/// Plans one service. `slots_before` tells in which slots the endpoints behind a door were; those that stay keep
+/// theirs.
 ///
 /// `None` when the service is gone or not ours to serve in this family.
 pub(crate) fn plan_service(
@@ -217,17 +217,12 @@ pub(crate) fn plan_service(
     let mut plan = ServicePlan { address, doors: Vec::new(), local: BTreeSet::new() };
     for port in &service.ports {
         let serving = serving_endpoints(port, family, snapshot.slices(key), place);
-        let before = slots_before(&cluster_door(address, port));
-        let nobody = if serving.anywhere { Nobody::Drop } else { Nobody::Refuse };
-        let port_plan = Arc::new(PortPlan {
-            name: service.port_name(port),
-            affinity: affinity(service),
-            cluster: Ends { slots: assign_slots(&before.cluster, &serving.cluster), nobody: Nobody::Refuse },
-            local: has_local_way(service)
-                .then(|| Ends { slots: assign_slots(&before.local, &serving.local), nobody }),
-        });
-        plan.local.extend(serving.here);
+        let mut last: Option<Arc<PortPlan>> = None;
         for (door, kind) in doors(service, port, family, address) {
+            // Each door by its own past: another service may have held one of them. Nearly always they agree.
+            let fresh = plan_port(service, port, &serving, slots_before(&door));
+            let port = last.take().filter(|last| **last == fresh).unwrap_or_else(|| Arc::new(fresh));
+            last = Some(port.clone());
             let (policy, sources) = match kind {
                 DoorKind::Cluster => (service.internal_policy, Arc::default()),
                 DoorKind::LoadBalancer => {
@@ -235,14 +230,24 @@ pub(crate) fn plan_service(
                 }
                 DoorKind::External | DoorKind::Node => (service.external_policy, Arc::default()),
             };
-            plan.doors.push((door, Arc::new(Behind { kind, port: port_plan.clone(), policy, sources })));
+            plan.doors.push((door, Arc::new(Behind { kind, port, policy, sources })));
         }
+        plan.local.extend(serving.here);
     }
     Some(plan)
 }
 
-fn has_local_way(service: &Service) -> bool {
-    [service.external_policy, service.internal_policy].contains(&TrafficPolicy::Local)
+fn plan_port(service: &Service, port: &ServicePort, serving: &Serving, before: Slots) -> PortPlan {
+    let is_local = [service.external_policy, service.internal_policy].contains(&TrafficPolicy::Local);
+    let nobody = if serving.anywhere { Nobody::Drop } else { Nobody::Refuse };
+    // A door whose only endpoints are local has them where others have the cluster's.
+    let local_before = if before.local.is_empty() { &before.cluster } else { &before.local };
+    PortPlan {
+        name: service.port_name(port),
+        affinity: affinity(service),
+        cluster: Ends { slots: assign_slots(&before.cluster, &serving.cluster), nobody: Nobody::Refuse },
+        local: is_local.then(|| Ends { slots: assign_slots(local_before, &serving.local), nobody }),
+    }
 }
 
 fn cluster_door(address: IpAddr, port: &ServicePort) -> Door {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use model::{Changes, Port, Protocol, Service, ServicePort, SessionAffinity};
+use model::{Changes, Port, Protocol, Service, ServiceKind, ServicePort, SessionAffinity, TrafficPolicy};
 use netstate::conntrack::FakeConntrack;
 use netstate::nft::trace::{Fate, Host, Origin, Packet};
 use netstate::nft::{FakeNft, InterfaceName, L4Protocol};
 
 use super::NftablesProxy;
 use crate::sample::Cluster;
-use crate::{Dataplane, NodeContext};
+use crate::{Dataplane, LocalTraffic, NodeContext, NodePortAddresses};
 
 fn interface(name: &str) -> InterfaceName {
     InterfaceName::new(name).unwrap()
@@ -51,11 +51,29 @@ fn cluster() -> Cluster {
         .endpoints("sticky", &endpoints)
 }
 
+/// A service behind a load balancer, with an external address and a node port, by these policies.
+fn balanced(external: TrafficPolicy, internal: TrafficPolicy, endpoints: &[&str]) -> Cluster {
+    Cluster::new()
+        .service("nginx", "10.96.0.5", |service| {
+            service.kind = ServiceKind::LoadBalancer;
+            service.ports[0].node_port = Port::try_from(30_005).ok();
+            service.external_addresses = vec!["198.51.100.7".parse().unwrap()];
+            service.load_balancer.addresses = vec!["203.0.113.1".parse().unwrap()];
+            service.load_balancer.source_ranges =
+                ["192.0.2.0/25", "10.244.1.0/24"].map(|range| range.parse().unwrap()).into();
+            (service.external_policy, service.internal_policy) = (external, internal);
+        })
+        .endpoints("nginx", endpoints)
+}
+
 fn written() -> FakeNft {
-    let context = NodeContext::new("node1".into(), vec!["10.244.0.0/16".parse().unwrap()]);
+    write(&cluster(), node1())
+}
+
+fn write(cluster: &Cluster, context: NodeContext) -> FakeNft {
     let nft = FakeNft::new();
     let mut proxy = NftablesProxy::new(context, nft.clone(), FakeConntrack::new());
-    proxy.sync(&cluster().index().snapshot().unwrap(), &Changes::Everything).unwrap();
+    proxy.sync(&cluster.index().snapshot().unwrap(), &Changes::Everything).unwrap();
     nft
 }
 
@@ -79,10 +97,6 @@ fn fate(nft: &FakeNft, (origin, from, protocol, to): (&str, &str, &str, &str), r
 /// Who asks (interface, address), for what, and what becomes of it.
 #[test]
 fn first_packets_go_where_they_should() {
-    const POD: (&str, &str) = ("cbr0", "10.244.1.77");
-    const REMOTE_POD: (&str, &str) = ("eth0", "10.244.2.5");
-    const NODE: (&str, &str) = ("here", "10.100.0.2");
-    const OUTSIDE: (&str, &str) = ("eth0", "192.0.2.2");
     let table = [
         // The virtual address, from a pod, the node itself, and a machine that routes it to the node.
         (POD, "tcp", "10.96.203.6:8080", 0, "cbr0 10.244.1.28:80 as 10.244.1.77"),
@@ -119,6 +133,131 @@ fn first_packets_go_where_they_should() {
         let case = (origin, from, protocol, to);
         assert_eq!(fate(&nft, case, random), expected, "{case:?} with {random}");
     }
+}
+
+const POD: (&str, &str) = ("cbr0", "10.244.1.77");
+const REMOTE_POD: (&str, &str) = ("eth0", "10.244.2.5");
+const NODE: (&str, &str) = ("here", "10.100.0.2");
+const OUTSIDE: (&str, &str) = ("eth0", "192.0.2.2");
+const FAR: (&str, &str) = ("eth0", "192.0.2.200");
+
+fn check(nft: &FakeNft, table: &[((&str, &str), &str, u32, &str)]) {
+    for ((origin, from), to, random, expected) in table {
+        let case = (*origin, *from, "tcp", *to);
+        assert_eq!(fate(nft, case, *random), *expected, "{case:?} with {random}");
+    }
+}
+
+fn node1() -> NodeContext {
+    NodeContext::new("node1".into(), vec!["10.244.0.0/16".parse().unwrap()])
+}
+
+#[test]
+fn a_load_balancers_addresses_are_for_its_clients() {
+    let nft = write(
+        &balanced(TrafficPolicy::Cluster, TrafficPolicy::Cluster, &["10.244.1.28", "10.244.2.22"]),
+        node1(),
+    );
+    check(
+        &nft,
+        &[
+            (OUTSIDE, "203.0.113.1:8080", 0, "cbr0 10.244.1.28:80 as 10.244.1.1"),
+            (OUTSIDE, "203.0.113.1:8080", 1, "eth0 10.244.2.22:80 as 10.100.0.2"),
+            (POD, "203.0.113.1:8080", 1, "eth0 10.244.2.22:80 as 10.100.0.2"),
+            (FAR, "203.0.113.1:8080", 0, "dropped"),
+            (REMOTE_POD, "203.0.113.1:8080", 0, "dropped"),
+            // The ranges are the load balancer's alone.
+            (FAR, "198.51.100.7:8080", 0, "cbr0 10.244.1.28:80 as 10.244.1.1"),
+            (FAR, "10.100.0.2:30005", 1, "eth0 10.244.2.22:80 as 10.100.0.2"),
+            // Neither address is ours at other ports.
+            (OUTSIDE, "203.0.113.1:80", 0, "eth0 203.0.113.1:80 as 192.0.2.2"),
+        ],
+    );
+}
+
+/// From outside to this node's endpoints, addresses kept; whoever is inside already goes anywhere.
+#[test]
+fn local_external_traffic_stays_on_the_node() {
+    let nft = write(
+        &balanced(TrafficPolicy::Local, TrafficPolicy::Cluster, &["10.244.1.28", "10.244.2.22"]),
+        node1(),
+    );
+    for door in ["203.0.113.1:8080", "198.51.100.7:8080", "10.100.0.2:30005"] {
+        check(
+            &nft,
+            &[
+                (OUTSIDE, door, 1, "cbr0 10.244.1.28:80 as 192.0.2.2"),
+                (POD, door, 1, "eth0 10.244.2.22:80 as 10.244.1.77"),
+            ],
+        );
+    }
+    let own = "eth0 10.244.2.22:80 as 10.100.0.2";
+    check(
+        &nft,
+        &[
+            (NODE, "198.51.100.7:8080", 1, own),
+            (NODE, "10.100.0.2:30005", 1, own),
+            (POD, "10.96.0.5:8080", 1, "eth0 10.244.2.22:80 as 10.244.1.77"),
+        ],
+    );
+
+    let elsewhere = write(&balanced(TrafficPolicy::Local, TrafficPolicy::Cluster, &["10.244.2.22"]), node1());
+    for door in ["203.0.113.1:8080", "198.51.100.7:8080", "10.100.0.2:30005"] {
+        check(
+            &elsewhere,
+            &[(OUTSIDE, door, 0, "dropped"), (POD, door, 0, "eth0 10.244.2.22:80 as 10.244.1.77")],
+        );
+    }
+    let nobody = write(&balanced(TrafficPolicy::Local, TrafficPolicy::Local, &[]), node1());
+    for door in ["203.0.113.1:8080", "198.51.100.7:8080", "10.100.0.2:30005", "10.96.0.5:8080"] {
+        check(&nobody, &[(OUTSIDE, door, 0, "TcpReset"), (POD, door, 0, "TcpReset")]);
+    }
+}
+
+#[test]
+fn local_internal_traffic_stays_on_the_node() {
+    let both = ["10.244.1.28", "10.244.2.22"];
+    let nft = write(&balanced(TrafficPolicy::Cluster, TrafficPolicy::Local, &both), node1());
+    check(
+        &nft,
+        &[
+            (POD, "10.96.0.5:8080", 1, "cbr0 10.244.1.28:80 as 10.244.1.77"),
+            (NODE, "10.96.0.5:8080", 1, "cbr0 10.244.1.28:80 as 10.244.1.1"),
+            (OUTSIDE, "198.51.100.7:8080", 1, "eth0 10.244.2.22:80 as 10.100.0.2"),
+        ],
+    );
+    let elsewhere = write(&balanced(TrafficPolicy::Cluster, TrafficPolicy::Local, &both[1..]), node1());
+    check(&elsewhere, &[(POD, "10.96.0.5:8080", 0, "dropped"), (NODE, "10.96.0.5:8080", 0, "dropped")]);
+}
+
+/// Ways to tell pods apart, masquerade-all, and node ports at some addresses.
+#[test]
+fn the_node_decides_who_is_masqueraded_and_where_node_ports_are() {
+    let cluster = balanced(TrafficPolicy::Cluster, TrafficPolicy::Cluster, &["10.244.2.22"]);
+    let door = "10.96.0.5:8080";
+    let (kept, translated) =
+        (|from: &str| format!("eth0 10.244.2.22:80 as {from}"), "eth0 10.244.2.22:80 as 10.100.0.2");
+    let by = |pods| NodeContext { pods, ..node1() };
+    let tables = [
+        (by(LocalTraffic::Interface(interface("cbr0"))), kept("10.244.1.77"), translated.to_owned()),
+        (by(LocalTraffic::InterfacePrefix(interface("cb"))), kept("10.244.1.77"), translated.to_owned()),
+        (by(LocalTraffic::Unknown), kept("10.244.1.77"), kept("10.244.2.5")),
+        (NodeContext { masquerade_all: true, ..node1() }, translated.to_owned(), translated.to_owned()),
+    ];
+    for (context, pod, remote) in tables {
+        let nft = write(&cluster, context);
+        check(&nft, &[(POD, door, 0, &pod), (REMOTE_POD, door, 0, &remote)]);
+    }
+    let ranges =
+        NodePortAddresses::Ranges(vec!["10.100.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+    let nft = write(&cluster, NodeContext { node_port_addresses: ranges, ..node1() });
+    check(
+        &nft,
+        &[
+            (OUTSIDE, "10.100.0.2:30005", 0, translated),
+            (POD, "10.244.1.1:30005", 0, "here 10.244.1.1:30005 as 10.244.1.77"),
+        ],
+    );
 }
 
 #[test]

@@ -4,12 +4,14 @@ use model::{AddressFamily, Changes, ServiceKey, Snapshot};
 use netstate::conntrack::{ConntrackPort, Filter};
 use netstate::nft::{Missing, NftPort, Op, Transaction, diff};
 
-use super::layout::{self, AFFINITY, TABLE};
+use super::layout::{self, AFFINITY};
 use super::plan::{self, Shapes};
 use super::{affinity, stale};
 use crate::books::{Books, Fragment};
 use crate::doors::{Door, ServicePlan, Slots, plan_service};
 use crate::{Dataplane, NodeContext, SyncError, SyncReport};
+
+const FAMILIES: [AddressFamily; 2] = [AddressFamily::V4, AddressFamily::V6];
 
 /// The nftables mode of one node.
 ///
@@ -21,13 +23,17 @@ pub struct NftablesProxy<N, C> {
     nft: N,
     conntrack: C,
     /// `None`: the kernel may hold anything.
-    committed: Option<Committed>,
+    committed: Option<[Committed; 2]>,
     /// The kernel's, when only we have written since it was observed.
     generation: u32,
 }
 
-#[derive(Debug, Default)]
+/// What the table of one family holds.
+#[derive(Debug)]
 struct Committed {
+    family: AddressFamily,
+    /// Without a service of the family there need be no table: a kernel may lack the family.
+    has_table: bool,
     books: Books,
     shapes: Shapes,
 }
@@ -42,58 +48,94 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
     fn sync_everything(&mut self, snapshot: &Snapshot<'_>) -> Result<SyncReport, SyncError> {
         // Before it is observed: a change meanwhile then shows as one, and is looked at once more.
         self.generation = self.nft.generation()?;
-        let observed = self.nft.observe(&TABLE)?;
+        let mut report = SyncReport::default();
+        let [v4, v6] = FAMILIES.map(|family| self.sync_family(snapshot, family, &mut report));
+        self.committed = Some([v4?, v6?]);
+        Ok(report)
+    }
+
+    /// One family from what the kernel holds.
+    fn sync_family(
+        &mut self,
+        snapshot: &Snapshot<'_>,
+        family: AddressFamily,
+        report: &mut SyncReport,
+    ) -> Result<Committed, SyncError> {
+        let observed = self.nft.observe(&layout::table(family))?;
         let slots = observed.as_ref().map(plan::observed_slots).unwrap_or_default();
         let mut books = Books::default();
         let plans = snapshot
             .services()
-            .map(|service| {
+            .filter_map(|service| {
                 let before = |door: &Door| slots.get(door).cloned().unwrap_or_default();
-                (service.key.clone(), self.plan(snapshot, &service.key, before))
+                let plan = self.plan(snapshot, &service.key, family, before)?;
+                Some((service.key.clone(), Some(plan)))
             })
             .collect();
         books.replace(plans);
         let everything = books.everything();
-        let transaction = diff(observed.as_ref(), &plan::desired(&self.context, &everything));
-        drop(observed);
-        warn_of_contests(&books, &everything);
+        let has_table = observed.is_some() || everything != Fragment::default();
+        if has_table {
+            let desired = plan::desired(&self.context, family, &everything);
+            let transaction = diff(observed.as_ref(), &desired);
+            drop(observed);
+            warn_of_contests(&books, &everything);
 
-        let changes = self.commit(&transaction)?;
-        let connections = self.forget_among_all(snapshot, &slots, &everything)?;
-        let affinities = self.forget_clients(&books)?;
-        self.committed = Some(Committed { books, shapes: Shapes::of(&everything) });
-        Ok(SyncReport { changes, connections, affinities })
+            report.changes += self.commit(&transaction)?;
+            report.connections += self.forget_among_all(snapshot, &slots, &everything)?;
+            report.affinities += self.forget_clients(family, &books)?;
+        }
+        Ok(Committed { family, has_table, books, shapes: Shapes::of(&everything) })
     }
 
     fn sync_services(
         &mut self,
-        mut committed: Committed,
+        committed: [Committed; 2],
         snapshot: &Snapshot<'_>,
         keys: &BTreeSet<ServiceKey>,
     ) -> Result<SyncReport, SyncError> {
-        let Committed { books, shapes } = &mut committed;
+        let mut report = SyncReport::default();
+        let [v4, v6] = committed.map(|family| self.sync_some(family, snapshot, keys, &mut report));
+        self.committed = Some([v4?, v6?]);
+        Ok(report)
+    }
+
+    /// Some services of one family, from what is known of the rest.
+    fn sync_some(
+        &mut self,
+        mut committed: Committed,
+        snapshot: &Snapshot<'_>,
+        keys: &BTreeSet<ServiceKey>,
+        report: &mut SyncReport,
+    ) -> Result<Committed, SyncError> {
+        let Committed { family, has_table, books, shapes } = &mut committed;
         let plans = keys
             .iter()
-            .map(|key| (key.clone(), self.plan(snapshot, key, |door| books.slots(key, door))))
+            .map(|key| (key.clone(), self.plan(snapshot, key, *family, |door| books.slots(key, door))))
             .collect();
         let delta = books.replace(plans);
-        let transaction = plan::transaction(&self.context, shapes, &delta);
+        if !*has_table && delta.after != Fragment::default() {
+            return self.sync_family(snapshot, *family, report);
+        }
+        let transaction = plan::transaction(&self.context, *family, shapes, &delta);
         warn_of_contests(books, &delta.after);
 
-        let changes = self.commit(&transaction)?;
-        let connections = self.forget_connections(&stale::after_change(&delta))?;
-        let affinities = if affinity::may_be_stale(&delta) { self.forget_clients(books)? } else { 0 };
-        self.committed = Some(committed);
-        Ok(SyncReport { changes, connections, affinities })
+        report.changes += self.commit(&transaction)?;
+        report.connections += self.forget_connections(&stale::after_change(&delta))?;
+        if affinity::may_be_stale(&delta) {
+            report.affinities += self.forget_clients(*family, books)?;
+        }
+        Ok(committed)
     }
 
     fn plan(
         &self,
         snapshot: &Snapshot<'_>,
         key: &ServiceKey,
+        family: AddressFamily,
         slots_before: impl Fn(&Door) -> Slots,
     ) -> Option<ServicePlan> {
-        plan_service(snapshot, key, AddressFamily::V4, &self.context, slots_before)
+        plan_service(snapshot, key, family, &self.context, slots_before)
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<usize, SyncError> {
@@ -124,14 +166,15 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
     }
 
     /// After the commit, so that no packet can be led to a vanished endpoint again meanwhile.
-    fn forget_clients(&mut self, books: &Books) -> Result<usize, SyncError> {
-        let definition = layout::affinity_definition();
-        let remembered = self.nft.elements(&TABLE, &AFFINITY, &definition)?;
+    fn forget_clients(&mut self, family: AddressFamily, books: &Books) -> Result<usize, SyncError> {
+        let table = layout::table(family);
+        let definition = layout::affinity_definition(family);
+        let remembered = self.nft.elements(&table, &AFFINITY, &definition)?;
         let keys = affinity::stale(&remembered, books);
         if keys.is_empty() {
             return Ok(0);
         }
-        let mut transaction = Transaction::new(TABLE);
+        let mut transaction = Transaction::new(table);
         transaction.ops.push(Op::DeleteElements {
             set: AFFINITY,
             definition,
@@ -157,12 +200,15 @@ impl<N: NftPort + Send, C: ConntrackPort + Send> Dataplane for NftablesProxy<N, 
 
     fn cleanup(&mut self) -> Result<(), SyncError> {
         self.committed = None;
-        let mut transaction = Transaction::new(TABLE);
-        transaction.ops.push(Op::DeleteTable);
-        match self.nft.commit(&transaction) {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            Ok(()) | Err(_) => Ok(()),
+        for family in FAMILIES {
+            let mut transaction = Transaction::new(layout::table(family));
+            transaction.ops.push(Op::DeleteTable);
+            match self.nft.commit(&transaction) {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                Ok(()) | Err(_) => {}
+            }
         }
+        Ok(())
     }
 }
 

@@ -1,29 +1,44 @@
-use std::net::Ipv4Addr;
-use std::time::Duration;
+//! The table without any service in it: its names, sets and the chains that are always there.
 
-use ipnet::{IpNet, Ipv4Net};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use model::AddressFamily;
 use netstate::nft::{
-    BaseChain, Chain, ChainKind, Family, Hook, L4Protocol, Name, Policy, Reject, Rule, Ruleset, Selector,
-    Set, SetDefinition, Statement, Table, Type, UpdateData, UpdateMode, Value, Verdict, priority,
+    BaseChain, Chain, ChainKind, ConnectionStatus, Family, Hook, L4Protocol, Name, Operand, Policy, Reject,
+    Rule, Ruleset, Selector, Set, SetDefinition, Statement, Table, Type, Verdict, priority,
 };
 
-use crate::{LocalTraffic, NodeContext};
+use crate::{NodeContext, NodePortAddresses};
 
 /// The table that holds everything the IPv4 service proxy writes.
 pub const TABLE: Table = Table::new(Family::Ip, Name::constant("portolan-services"));
+
+/// The same of IPv6.
+pub const TABLE_IPV6: Table = Table::new(Family::Ip6, Name::constant("portolan-services"));
 
 /// The bit of the packet mark that says "masquerade me". It is kube-proxy's (`0x4000`), so that network
 /// plugins which leave that bit alone for kube-proxy leave it alone for us.
 pub const MASQUERADE_MARK: u32 = 0x4000;
 
-/// address . protocol . port → the chain for that many endpoints.
+/// address . protocol . port → the chain that chooses an endpoint.
 pub(super) const SERVICES: Name = Name::constant("services");
 /// address . protocol . port . index → endpoint.
 pub(super) const ENDPOINTS: Name = Name::constant("endpoints");
-/// protocol . port → the chain for that many endpoints.
+/// address . protocol . port . index → endpoint on this node, for connections from outside that must not leave it.
+pub(super) const LOCAL_ENDPOINTS: Name = Name::constant("local-endpoints");
+/// address . protocol . port of doors that only keep outsiders to this node → the chain for everybody else.
+pub(super) const INSIDE: Name = Name::constant("inside");
+/// protocol . port → the chain that chooses an endpoint.
 pub(super) const NODE_PORTS: Name = Name::constant("node-ports");
 /// protocol . port . index → endpoint.
 pub(super) const NODE_ENDPOINTS: Name = Name::constant("node-endpoints");
+/// protocol . port . index → endpoint on this node, as [`LOCAL_ENDPOINTS`].
+pub(super) const NODE_LOCAL_ENDPOINTS: Name = Name::constant("node-local-endpoints");
+/// protocol . port, as [`INSIDE`].
+pub(super) const NODE_INSIDE: Name = Name::constant("node-inside");
+/// address . protocol . port of doors with source ranges → the chain that lets those in.
+pub(super) const FIREWALL: Name = Name::constant("firewall");
 /// Every virtual address.
 pub(super) const ADDRESSES: Name = Name::constant("cluster-addresses");
 /// Each local endpoint's address twice.
@@ -35,13 +50,6 @@ pub(super) const STICKY: Name = Name::constant("sticky");
 /// protocol . port of node ports whose service remembers its clients → the chain that does.
 pub(super) const STICKY_NODE_PORTS: Name = Name::constant("sticky-node-ports");
 
-/// A connection takes one of so many cycles by chance, and in it the endpoint whose turn it is.
-///
-/// One cycle alone would be perfectly even, but predictable: a client that asks two services with as many endpoints
-/// in alternation would always get the same one of each. Chance alone strays by √n connections in n. Together no
-/// endpoint is ever more than this number of connections ahead of another, and nobody can tell which one is next.
-const CYCLES: u32 = 4;
-
 const DISPATCH: Name = Name::constant("dispatch");
 const REMEMBER: Name = Name::constant("remember");
 /// Where connections go that nobody serves.
@@ -50,127 +58,33 @@ pub(super) const REFUSE: Name = Name::constant("refuse");
 /// Most clients that are remembered at a time. Further ones are balanced without a memory.
 const AFFINITY_SIZE: u32 = 1 << 18;
 
-const LOOPBACK: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
-
-const CLUSTER_DOOR: [Selector; 3] =
+/// The fields that tell a door at an address.
+pub(super) const ADDRESS_DOOR: [Selector; 3] =
     [Selector::DestinationAddress, Selector::Protocol, Selector::DestinationPort];
-const NODE_DOOR: [Selector; 2] = [Selector::Protocol, Selector::DestinationPort];
-const CLIENT: [Selector; 4] =
-    [Selector::SourceAddress, Selector::DestinationAddress, Selector::Protocol, Selector::DestinationPort];
+/// The fields that tell a node port.
+pub(super) const NODE_DOOR: [Selector; 2] = [Selector::Protocol, Selector::DestinationPort];
 
-/// A chain that is there for as long as a door needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Shape {
-    /// Chooses among that many endpoints, at least 1.
-    Balance { side: Side, endpoints: u32, sticky: bool },
-    /// Remembers for that long where a client was led.
-    Remember { timeout: Duration },
-}
-
-/// How a connection came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Side {
-    /// By a virtual address.
-    Cluster,
-    /// By a port of the node.
-    Node,
-}
-
-impl Shape {
-    /// The chain's name: `cluster-3`, `node-3`, `cluster-3-sticky`, `remember-10800` (seconds).
-    pub(super) fn chain_name(&self) -> Name {
-        let name = match self {
-            Self::Balance { side: Side::Cluster, endpoints, sticky: false } => format!("cluster-{endpoints}"),
-            Self::Balance { side: Side::Cluster, endpoints, sticky: true } => {
-                format!("cluster-{endpoints}-sticky")
-            }
-            Self::Balance { side: Side::Node, endpoints, sticky: false } => format!("node-{endpoints}"),
-            Self::Balance { side: Side::Node, endpoints, sticky: true } => format!("node-{endpoints}-sticky"),
-            Self::Remember { timeout } => format!("remember-{}", timeout.as_secs()),
-        };
-        // Letters, dashes and a number of at most 20 digits: always a name.
-        Name::new(&name).expect("a chain name of letters, dashes and a number")
-    }
-
-    /// The chain itself.
-    pub(super) fn chain(&self, context: &NodeContext) -> Chain {
-        match *self {
-            Self::Balance { side, endpoints, sticky } => {
-                Chain::regular(balance(context, side, endpoints, sticky))
-            }
-            Self::Remember { timeout } => Chain::regular([remember_for(timeout)]),
-        }
+/// The table of a family.
+pub(super) fn table(family: AddressFamily) -> Table {
+    match family {
+        AddressFamily::V4 => TABLE,
+        AddressFamily::V6 => TABLE_IPV6,
     }
 }
 
-fn balance(context: &NodeContext, side: Side, endpoints: u32, sticky: bool) -> Vec<Rule> {
-    let (door, map) = match side {
-        Side::Cluster => (CLUSTER_DOOR.as_slice(), ENDPOINTS),
-        Side::Node => (NODE_DOOR.as_slice(), NODE_ENDPOINTS),
-    };
-    let mut rules = Vec::new();
-    rules.extend(mark(context, side));
-    if sticky {
-        rules.push(Rule::new([Statement::dnat_map(CLIENT, AFFINITY)]));
+fn loopback(family: AddressFamily) -> IpNet {
+    match family {
+        AddressFamily::V4 => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+        AddressFamily::V6 => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
     }
-    let mut slot = door.to_vec();
-    slot.push(Selector::Turn { modulus: endpoints });
-    let in_turn = || Statement::dnat_map(slot.clone(), map.clone());
-    // With one endpoint there is nothing to choose.
-    let cycles = if endpoints == 1 { 1 } else { CYCLES };
-    for left in (2..=cycles).rev() {
-        let chance = Statement::equal(Selector::Random { modulus: left }, Value::Mark(0));
-        rules.push(Rule::new([chance, in_turn()]));
-    }
-    rules.push(Rule::new([in_turn()]));
-    rules
-}
-
-/// Marks connections whose replies would otherwise not come back this way: all that came in by a node
-/// port, and those to a virtual address from a machine that is no pod.
-fn mark(context: &NodeContext, side: Side) -> Option<Rule> {
-    let mark = Statement::SetMark { mask: MASQUERADE_MARK, value: MASQUERADE_MARK };
-    match side {
-        Side::Node => Some(Rule::new([mark])),
-        Side::Cluster => {
-            let LocalTraffic::Ranges(ranges) = &context.pods else {
-                return None;
-            };
-            let strangers = ranges.iter().filter(|range| matches!(range, IpNet::V4(_)));
-            let mut statements: Vec<Statement> =
-                strangers.map(|range| Statement::not_equal(Selector::SourceAddress, *range)).collect();
-            statements.push(mark);
-            (statements.len() > 1).then(|| Rule::new(statements))
-        }
-    }
-}
-
-/// By now the packet carries the endpoint that was chosen, and its connection what the client asked for.
-/// A client that is remembered keeps its endpoint, since an update leaves the data of an element alone.
-fn remember_for(timeout: Duration) -> Rule {
-    Rule::new([Statement::Update {
-        mode: UpdateMode::Update,
-        key: vec![
-            Selector::SourceAddress,
-            Selector::OriginalDestinationAddress,
-            Selector::Protocol,
-            Selector::OriginalDestinationPort,
-        ],
-        data: UpdateData::Selectors(vec![Selector::DestinationAddress, Selector::DestinationPort]),
-        timeout: Some(timeout),
-        set: AFFINITY,
-    }])
 }
 
 /// The table without any service in it.
-pub(super) fn skeleton() -> Ruleset {
+pub(super) fn skeleton(context: &NodeContext, family: AddressFamily) -> Ruleset {
     /// Before everybody else who translates sources: the first to do so ends the walk, and then clients
     /// would not be remembered.
     const POSTROUTING: i32 = priority::SOURCE_NAT - 1;
-    let mut ruleset = Ruleset::new(TABLE);
-    for (name, definition) in sets() {
-        ruleset.sets.insert(name, Set::new(definition));
-    }
+    let mut ruleset = without_chains(family);
     let nat = |hook, priority, rules| {
         let base = BaseChain { kind: ChainKind::Nat, hook, priority, policy: Policy::Accept };
         Chain::base(base, rules)
@@ -185,69 +99,114 @@ pub(super) fn skeleton() -> Ruleset {
     ]
     .map(|(name, chain)| (Name::constant(name), chain))
     .into();
-    ruleset.chains.insert(DISPATCH, Chain::regular(dispatch()));
+    ruleset.chains.insert(DISPATCH, Chain::regular(dispatch(context, family)));
     ruleset.chains.insert(REFUSE, Chain::regular(refuse()));
     ruleset.chains.insert(REMEMBER, Chain::regular(remember()));
     ruleset
 }
 
+/// The table with its sets, all empty.
+pub(super) fn without_chains(family: AddressFamily) -> Ruleset {
+    let mut ruleset = Ruleset::new(table(family));
+    for (name, definition) in sets(family) {
+        ruleset.sets.insert(name, Set::new(definition));
+    }
+    ruleset
+}
+
 /// Every set and map with its definition.
-pub(super) fn sets() -> [(Name, SetDefinition); 9] {
-    const CLUSTER: [Type; 3] = [Type::Ipv4Address, Type::Protocol, Type::Port];
-    const CLUSTER_SLOT: [Type; 4] = [Type::Ipv4Address, Type::Protocol, Type::Port, Type::Mark];
+fn sets(family: AddressFamily) -> [(Name, SetDefinition); 14] {
     const NODE: [Type; 2] = [Type::Protocol, Type::Port];
     const NODE_SLOT: [Type; 3] = [Type::Protocol, Type::Port, Type::Mark];
-    const TARGET: [Type; 2] = [Type::Ipv4Address, Type::Port];
+    let address = address_type(family);
+    let door = [address, Type::Protocol, Type::Port];
+    let slot = [address, Type::Protocol, Type::Port, Type::Mark];
+    let target = [address, Type::Port];
     [
-        (SERVICES, SetDefinition::verdict_map(CLUSTER)),
-        (ENDPOINTS, SetDefinition::map(CLUSTER_SLOT, TARGET)),
+        (SERVICES, SetDefinition::verdict_map(door)),
+        (ENDPOINTS, SetDefinition::map(slot, target)),
+        (LOCAL_ENDPOINTS, SetDefinition::map(slot, target)),
+        (INSIDE, SetDefinition::verdict_map(door)),
         (NODE_PORTS, SetDefinition::verdict_map(NODE)),
-        (NODE_ENDPOINTS, SetDefinition::map(NODE_SLOT, TARGET)),
-        (ADDRESSES, SetDefinition::set([Type::Ipv4Address])),
-        (HAIRPIN, SetDefinition::set([Type::Ipv4Address, Type::Ipv4Address])),
-        (AFFINITY, affinity_definition()),
-        (STICKY, SetDefinition::verdict_map(CLUSTER)),
+        (NODE_ENDPOINTS, SetDefinition::map(NODE_SLOT, target)),
+        (NODE_LOCAL_ENDPOINTS, SetDefinition::map(NODE_SLOT, target)),
+        (NODE_INSIDE, SetDefinition::verdict_map(NODE)),
+        (FIREWALL, SetDefinition::verdict_map(door)),
+        (ADDRESSES, SetDefinition::set([address])),
+        (HAIRPIN, SetDefinition::set([address, address])),
+        (AFFINITY, affinity_definition(family)),
+        (STICKY, SetDefinition::verdict_map(door)),
         (STICKY_NODE_PORTS, SetDefinition::verdict_map(NODE)),
     ]
 }
 
 /// Definition of the map that remembers clients.
-pub(super) fn affinity_definition() -> SetDefinition {
-    const CLIENT: [Type; 4] = [Type::Ipv4Address, Type::Ipv4Address, Type::Protocol, Type::Port];
-    SetDefinition::map(CLIENT, [Type::Ipv4Address, Type::Port]).dynamic(AFFINITY_SIZE, None)
+pub(super) fn affinity_definition(family: AddressFamily) -> SetDefinition {
+    let address = address_type(family);
+    SetDefinition::map([address, address, Type::Protocol, Type::Port], [address, Type::Port])
+        .dynamic(AFFINITY_SIZE, None)
 }
 
-fn dispatch() -> [Rule; 3] {
-    [
-        Rule::new([Statement::verdict_map(CLUSTER_DOOR, SERVICES)]),
+const fn address_type(family: AddressFamily) -> Type {
+    match family {
+        AddressFamily::V4 => Type::Ipv4Address,
+        AddressFamily::V6 => Type::Ipv6Address,
+    }
+}
+
+fn dispatch(context: &NodeContext, family: AddressFamily) -> Vec<Rule> {
+    let mut rules = vec![
+        Rule::new([Statement::verdict_map(ADDRESS_DOOR, FIREWALL)]),
+        Rule::new([Statement::verdict_map(ADDRESS_DOOR, SERVICES)]),
         // Without this a connection to a port that no service has would leave by the default route and
         // time out far away.
         Rule::new([
             Statement::within([Selector::DestinationAddress], ADDRESSES),
             Verdict::Goto(REFUSE).into(),
         ]),
-        // Not on loopback, as kube-proxy's nftables mode has it: the kernel drops what it translates away
-        // from there (unless route_localnet is set, which opens the node's loopback to its neighbours).
-        Rule::new([
-            Statement::not_equal(Selector::DestinationAddress, LOOPBACK),
-            Statement::to_this_node(),
-            Statement::verdict_map(NODE_DOOR, NODE_PORTS),
-        ]),
-    ]
+    ];
+    rules.extend(node_ports(context, family));
+    rules
+}
+
+/// Not on loopback, as kube-proxy's nftables mode has it: the kernel drops what it translates away
+/// from there (unless route_localnet is set, which opens the node's loopback to its neighbours).
+fn node_ports(context: &NodeContext, family: AddressFamily) -> Vec<Rule> {
+    let at = |range: Option<&IpNet>| {
+        let mut statements = vec![Statement::not_equal(Selector::DestinationAddress, loopback(family))];
+        statements.extend(range.map(|range| Statement::equal(Selector::DestinationAddress, *range)));
+        statements.push(Statement::to_this_node());
+        statements.push(Statement::verdict_map(NODE_DOOR, NODE_PORTS));
+        Rule::new(statements)
+    };
+    match &context.node_port_addresses {
+        NodePortAddresses::All => vec![at(None)],
+        NodePortAddresses::Ranges(ranges) => {
+            ranges.iter().filter(|range| is_of(family, range)).map(|range| at(Some(range))).collect()
+        }
+    }
+}
+
+/// Whether a range holds addresses of this family.
+pub(super) const fn is_of(family: AddressFamily, range: &IpNet) -> bool {
+    matches!((family, range), (AddressFamily::V4, IpNet::V4(_)) | (AddressFamily::V6, IpNet::V6(_)))
 }
 
 /// Writes down where clients were led, behind the translation: `nft` cannot print a rule that writes what
 /// another map holds, and aborts.
 fn remember() -> [Rule; 2] {
-    const CLUSTER: [Selector; 3] =
+    const ADDRESS: [Selector; 3] =
         [Selector::OriginalDestinationAddress, Selector::Protocol, Selector::OriginalDestinationPort];
     const NODE: [Selector; 2] = [Selector::Protocol, Selector::OriginalDestinationPort];
     [
-        Rule::new([Statement::verdict_map(CLUSTER, STICKY)]),
-        // Every connection that came in by a node port is marked. Another one to the same port number may
+        Rule::new([Statement::verdict_map(ADDRESS, STICKY)]),
+        // Every connection that came in by a node port was translated. Another one to the same port number may
         // be remembered as well, which nobody will ask for.
         Rule::new([
-            Statement::marked(MASQUERADE_MARK, MASQUERADE_MARK),
+            Statement::equal(
+                Selector::ConnectionStatus,
+                Operand::Statuses(vec![ConnectionStatus::DestinationNat]),
+            ),
             Statement::verdict_map(NODE, STICKY_NODE_PORTS),
         ]),
     ]

@@ -28,7 +28,8 @@ mod behaviour;
 mod driver;
 mod layout;
 mod plan;
+mod shape;
 mod stale;
 
 pub use driver::NftablesProxy;
-pub use layout::{MASQUERADE_MARK, TABLE};
+pub use layout::{MASQUERADE_MARK, TABLE, TABLE_IPV6};

@@ -1,12 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{EndpointAddress, Port, Protocol};
-use netstate::nft::{Data, L4Protocol, Name, Ruleset, Set, Transaction, Tuple, Value, Verdict, diff};
+use model::{AddressFamily, EndpointAddress, Port, Protocol};
+use netstate::nft::{Data, L4Protocol, Name, Ruleset, Transaction, Tuple, Value, Verdict, diff};
 
-use super::layout::{self, Shape, Side};
+use super::layout;
+use super::shape::{Shape, Side};
 use crate::NodeContext;
 use crate::books::{Delta, Fragment};
-use crate::doors::{Behind, Door, Slots};
+use crate::doors::{Behind, Door, DoorKind, Ends, Nobody, Slots};
 
 /// How many doors each chain serves; one that serves none does not exist.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,20 +25,20 @@ impl Shapes {
         *self.0.entry(shape).or_default() += 1;
     }
 
-    fn less(&mut self, shape: Shape) {
-        if let Some(count) = self.0.get_mut(&shape) {
+    fn less(&mut self, shape: &Shape) {
+        if let Some(count) = self.0.get_mut(shape) {
             *count -= 1;
             if *count == 0 {
-                self.0.remove(&shape);
+                self.0.remove(shape);
             }
         }
     }
 }
 
 /// The whole table.
-pub(super) fn desired(context: &NodeContext, everything: &Fragment) -> Ruleset {
-    let mut ruleset = layout::skeleton();
-    add_chains(&mut ruleset, context, Shapes::of(everything).0.keys());
+pub(super) fn desired(context: &NodeContext, family: AddressFamily, everything: &Fragment) -> Ruleset {
+    let mut ruleset = layout::skeleton(context, family);
+    add_chains(&mut ruleset, context, family, Shapes::of(everything).0.keys());
     add_elements(&mut ruleset, everything);
     ruleset
 }
@@ -46,33 +47,40 @@ pub(super) fn desired(context: &NodeContext, everything: &Fragment) -> Ruleset {
 ///
 /// It is the full comparison over two tables cut down to what the change touches: whatever else there is
 /// would be equal on both sides.
-pub(super) fn transaction(context: &NodeContext, shapes: &mut Shapes, delta: &Delta) -> Transaction {
+pub(super) fn transaction(
+    context: &NodeContext,
+    family: AddressFamily,
+    shapes: &mut Shapes,
+    delta: &Delta,
+) -> Transaction {
     let touched: BTreeSet<Shape> = shapes_of(&delta.before).chain(shapes_of(&delta.after)).collect();
     let existing = |shapes: &Shapes| -> Vec<Shape> {
-        touched.iter().copied().filter(|shape| shapes.0.contains_key(shape)).collect()
+        touched.iter().filter(|shape| shapes.0.contains_key(shape)).cloned().collect()
     };
-    let before = cut_down(context, &delta.before, &existing(shapes));
-    shapes_of(&delta.before).for_each(|shape| shapes.less(shape));
+    let before = cut_down(context, family, &delta.before, &existing(shapes));
+    shapes_of(&delta.before).for_each(|shape| shapes.less(&shape));
     shapes_of(&delta.after).for_each(|shape| shapes.more(shape));
-    let after = cut_down(context, &delta.after, &existing(shapes));
+    let after = cut_down(context, family, &delta.after, &existing(shapes));
     diff(Some(&before), &after)
 }
 
-fn cut_down(context: &NodeContext, fragment: &Fragment, shapes: &[Shape]) -> Ruleset {
-    let mut ruleset = Ruleset::new(layout::TABLE);
-    for (name, definition) in layout::sets() {
-        ruleset.sets.insert(name, Set::new(definition));
-    }
+fn cut_down(context: &NodeContext, family: AddressFamily, fragment: &Fragment, shapes: &[Shape]) -> Ruleset {
+    let mut ruleset = layout::without_chains(family);
     // Elements may lead there, and it is there on both sides.
     ruleset.chains.insert(layout::REFUSE, netstate::nft::Chain::default());
-    add_chains(&mut ruleset, context, shapes);
+    add_chains(&mut ruleset, context, family, shapes);
     add_elements(&mut ruleset, fragment);
     ruleset
 }
 
-fn add_chains<'a>(ruleset: &mut Ruleset, context: &NodeContext, shapes: impl IntoIterator<Item = &'a Shape>) {
+fn add_chains<'a>(
+    ruleset: &mut Ruleset,
+    context: &NodeContext,
+    family: AddressFamily,
+    shapes: impl IntoIterator<Item = &'a Shape>,
+) {
     for shape in shapes {
-        ruleset.chains.insert(shape.chain_name(), shape.chain(context));
+        ruleset.chains.insert(shape.chain_name(), shape.chain(context, family));
     }
 }
 
@@ -83,20 +91,28 @@ fn add_elements(ruleset: &mut Ruleset, fragment: &Fragment) {
         }
     };
     for (door, behind) in &fragment.doors {
-        let (doors, slots, sticky) = match door {
-            Door::Address { .. } => (layout::SERVICES, layout::ENDPOINTS, layout::STICKY),
-            Door::Node { .. } => (layout::NODE_PORTS, layout::NODE_ENDPOINTS, layout::STICKY_NODE_PORTS),
-        };
-        let target = balance_of(door, behind).map_or(layout::REFUSE, |shape| shape.chain_name());
-        insert(&doors, door_key(door).into(), Data::Verdict(Verdict::Goto(target)));
-        if let Some(shape) = remember_of(behind) {
-            insert(&sticky, door_key(door).into(), Data::Verdict(Verdict::Jump(shape.chain_name())));
+        let maps = Maps::of(door);
+        insert(&maps.doors, door_key(door).into(), Data::Verdict(verdict(&entrance(behind))));
+        if let Some(shape) = firewall(behind) {
+            insert(
+                &layout::FIREWALL,
+                door_key(door).into(),
+                Data::Verdict(Verdict::Jump(shape.chain_name())),
+            );
         }
-        for (index, endpoint) in (0..).zip(&behind.inside().slots) {
-            let mut key = door_key(door);
-            key.push(Value::Mark(index));
-            let target = [Value::Address(endpoint.address), Value::Port(endpoint.port.number())];
-            insert(&slots, key.into(), Data::Values(target.into()));
+        if let Some(shape) = remember(behind) {
+            insert(&maps.sticky, door_key(door).into(), Data::Verdict(Verdict::Jump(shape.chain_name())));
+        }
+        for way in ways(behind) {
+            if way.is_inside {
+                insert(&maps.inside, door_key(door).into(), Data::Verdict(verdict(&balance(behind, &way))));
+            }
+            for (index, endpoint) in (0..).zip(&way.ends.slots) {
+                let mut key = door_key(door);
+                key.push(Value::Mark(index));
+                let target = [Value::Address(endpoint.address), Value::Port(endpoint.port.number())];
+                insert(&way.side.endpoints(), key.into(), Data::Values(target.into()));
+            }
         }
     }
     for address in &fragment.addresses {
@@ -107,26 +123,118 @@ fn add_elements(ruleset: &mut Ruleset, fragment: &Fragment) {
     }
 }
 
-fn shapes_of(fragment: &Fragment) -> impl Iterator<Item = Shape> {
-    fragment
-        .doors
-        .iter()
-        .flat_map(|(door, behind)| balance_of(door, behind).into_iter().chain(remember_of(behind)))
+/// Where a door of one sort is written down.
+struct Maps {
+    doors: Name,
+    inside: Name,
+    sticky: Name,
 }
 
-/// `None` when nobody is there: then the connection is refused.
-fn balance_of(door: &Door, behind: &Behind) -> Option<Shape> {
-    let endpoints = u32::try_from(behind.inside().slots.len()).ok().filter(|count| *count > 0)?;
-    let side = match door {
-        Door::Address { .. } => Side::Cluster,
-        Door::Node { .. } => Side::Node,
+impl Maps {
+    const fn of(door: &Door) -> Self {
+        match door {
+            Door::Address { .. } => {
+                Self { doors: layout::SERVICES, inside: layout::INSIDE, sticky: layout::STICKY }
+            }
+            Door::Node { .. } => Self {
+                doors: layout::NODE_PORTS,
+                inside: layout::NODE_INSIDE,
+                sticky: layout::STICKY_NODE_PORTS,
+            },
+        }
+    }
+}
+
+/// One of the two ways through a door: the one that everybody takes or those from outside, and the one of insiders.
+struct Way<'a> {
+    side: Side,
+    ends: &'a Ends,
+    is_inside: bool,
+}
+
+/// The ways through a door, the one from outside first. None when insiders find nobody: then nobody serves anywhere.
+fn ways(behind: &Behind) -> Vec<Way<'_>> {
+    let inside = behind.inside();
+    let Some(outside) = behind.outside() else {
+        let side = match behind.kind {
+            DoorKind::Cluster => Side::Cluster,
+            DoorKind::External | DoorKind::LoadBalancer => Side::External,
+            DoorKind::Node => Side::Node,
+        };
+        return vec![Way { side, ends: inside, is_inside: false }];
     };
-    Some(Shape::Balance { side, endpoints, sticky: behind.affinity().is_some() })
+    if inside.slots.is_empty() {
+        return Vec::new();
+    }
+    let (local, insiders) = match behind.kind {
+        DoorKind::Cluster | DoorKind::External | DoorKind::LoadBalancer => (Side::Local, Side::Inside),
+        DoorKind::Node => (Side::NodeLocal, Side::NodeInside),
+    };
+    vec![
+        Way { side: local, ends: outside, is_inside: false },
+        Way { side: insiders, ends: inside, is_inside: true },
+    ]
 }
 
-fn remember_of(behind: &Behind) -> Option<Shape> {
-    let timeout = behind.affinity().filter(|_| !behind.inside().slots.is_empty())?;
+/// What a connection meets first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entrance {
+    Refuse,
+    Drop,
+    Chain(Shape),
+}
+
+/// Where a door leads.
+fn entrance(behind: &Behind) -> Entrance {
+    ways(behind).first().map_or(Entrance::Refuse, |way| balance(behind, way))
+}
+
+/// The chain at the end of a way.
+fn balance(behind: &Behind, way: &Way<'_>) -> Entrance {
+    // More endpoints than fit are no endpoints; the API cannot hold as many.
+    let endpoints = u32::try_from(way.ends.slots.len()).unwrap_or(0);
+    match (endpoints, way.side) {
+        // This chain leads insiders on, and drops the rest.
+        (0, Side::Local | Side::NodeLocal) => {
+            Entrance::Chain(Shape::Balance { side: way.side, endpoints, sticky: false })
+        }
+        (0, _) => match way.ends.nobody {
+            Nobody::Refuse => Entrance::Refuse,
+            Nobody::Drop => Entrance::Drop,
+        },
+        _ => {
+            Entrance::Chain(Shape::Balance { side: way.side, endpoints, sticky: behind.affinity().is_some() })
+        }
+    }
+}
+
+fn verdict(entrance: &Entrance) -> Verdict {
+    match entrance {
+        Entrance::Refuse => Verdict::Goto(layout::REFUSE),
+        Entrance::Drop => Verdict::Drop,
+        Entrance::Chain(shape) => Verdict::Goto(shape.chain_name()),
+    }
+}
+
+fn firewall(behind: &Behind) -> Option<Shape> {
+    (!behind.sources.is_empty()).then(|| Shape::Sources(behind.sources.clone()))
+}
+
+fn remember(behind: &Behind) -> Option<Shape> {
+    let timeout = behind.affinity().filter(|_| behind.endpoints().next().is_some())?;
     Some(Shape::Remember { timeout })
+}
+
+fn shapes_of(fragment: &Fragment) -> impl Iterator<Item = Shape> {
+    fragment.doors.values().flat_map(|behind| {
+        let inside = ways(behind).into_iter().find(|way| way.is_inside).map(|way| balance(behind, &way));
+        let chains =
+            [Some(entrance(behind)), inside].into_iter().flatten().filter_map(|entrance| match entrance {
+                Entrance::Chain(shape) => Some(shape),
+                Entrance::Refuse | Entrance::Drop => None,
+            });
+        chains.chain(firewall(behind)).chain(remember(behind)).collect::<Vec<_>>()
+    })
 }
 
 fn door_key(door: &Door) -> Vec<Value> {
@@ -189,12 +297,16 @@ pub(super) fn observed_slots(ruleset: &Ruleset) -> BTreeMap<Door, Slots> {
             }
         }
     }
-    for endpoints in [layout::ENDPOINTS, layout::NODE_ENDPOINTS] {
-        // Elements are in order of door and index, and an index that is missing only shifts the rest.
-        for (key, data) in ruleset.sets.get(&endpoints).into_iter().flat_map(|set| &set.elements) {
-            if let (Some((door, [Value::Mark(_)])), Some(endpoint)) = (door_of(key), endpoint_of(data)) {
-                slots.entry(door).or_default().cluster.push(endpoint);
-            }
+    // Elements are in order of door and index, and an index that is missing only shifts the rest.
+    let elements = |map: Name| ruleset.sets.get(&map).into_iter().flat_map(|set| &set.elements);
+    for (key, data) in elements(layout::ENDPOINTS).chain(elements(layout::NODE_ENDPOINTS)) {
+        if let (Some((door, [Value::Mark(_)])), Some(endpoint)) = (door_of(key), endpoint_of(data)) {
+            slots.entry(door).or_default().cluster.push(endpoint);
+        }
+    }
+    for (key, data) in elements(layout::LOCAL_ENDPOINTS).chain(elements(layout::NODE_LOCAL_ENDPOINTS)) {
+        if let (Some((door, [Value::Mark(_)])), Some(endpoint)) = (door_of(key), endpoint_of(data)) {
+            slots.entry(door).or_default().local.push(endpoint);
         }
     }
     slots

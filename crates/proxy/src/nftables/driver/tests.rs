@@ -1,11 +1,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use model::{Index, Object, ObjectKey, Port, Protocol, SessionAffinity, SliceKey};
+use model::{
+    Index, Object, ObjectKey, Port, Protocol, ServiceKind, SessionAffinity, SliceKey, TrafficPolicy,
+};
 use netstate::conntrack::{Connection, FakeConntrack, Flow};
 use netstate::nft::{Chain, Data, Element, FakeNft, L4Protocol, Name, Ruleset, Value};
 use proptest::prelude::*;
 
+use super::layout::TABLE;
 use super::*;
 use crate::sample::{Cluster, service, slice};
 
@@ -47,6 +50,14 @@ impl Rig {
     fn table(&self) -> Ruleset {
         self.nft.table(&TABLE).unwrap()
     }
+
+    /// What the tables of both families mean; no table is as good as one without services.
+    fn meanings(&self) -> [(Ruleset, BTreeMap<Door, Slots>); 2] {
+        FAMILIES.map(|family| {
+            let table = self.nft.table(&layout::table(family));
+            meaning(table.unwrap_or_else(|| layout::skeleton(&context(), family)))
+        })
+    }
 }
 
 fn context() -> NodeContext {
@@ -68,7 +79,8 @@ fn meaning(mut ruleset: Ruleset) -> (Ruleset, BTreeMap<Door, Slots>) {
         slots.cluster.sort();
         slots.local.sort();
     }
-    for set in [layout::ENDPOINTS, layout::NODE_ENDPOINTS] {
+    use layout::{ENDPOINTS, LOCAL_ENDPOINTS, NODE_ENDPOINTS, NODE_LOCAL_ENDPOINTS};
+    for set in [ENDPOINTS, LOCAL_ENDPOINTS, NODE_ENDPOINTS, NODE_LOCAL_ENDPOINTS] {
         ruleset.sets.get_mut(&set).unwrap().elements.clear();
     }
     (ruleset, slots)
@@ -82,7 +94,7 @@ fn a_second_sync_sends_nothing() {
 
     assert_eq!(rig.sync(), SyncReport::default());
     assert_eq!(rig.restart(), SyncReport::default());
-    assert_eq!((rig.nft.commits().len(), rig.nft.observations()), (1, 2));
+    assert_eq!((rig.nft.commits().len(), rig.nft.observations()), (1, 4), "both families at each start");
 }
 
 #[test]
@@ -93,7 +105,7 @@ fn a_replaced_endpoint_is_a_few_elements() {
     let report = rig.apply(&change);
     // One slot behind each of the two doors and one local endpoint, each deleted and added.
     assert_eq!(report.changes, 6);
-    assert_eq!(rig.nft.observations(), 1, "the kernel is not read again");
+    assert_eq!(rig.nft.observations(), 2, "the kernel is not read again");
 }
 
 #[test]
@@ -146,11 +158,11 @@ fn after_an_error_the_kernel_is_looked_at_again() {
     }
     let error = rig.try_sync().unwrap_err();
     assert!(error.is_transient());
-    assert_eq!(rig.nft.observations(), 1);
+    assert_eq!(rig.nft.observations(), 2);
 
     // Nobody names the service any more, and yet it is brought in line.
     assert!(rig.sync().changes > 0);
-    assert_eq!(rig.nft.observations(), 2);
+    assert_eq!(rig.nft.observations(), 4);
     assert_eq!(
         plan::observed_slots(&rig.table()).values().map(|slots| slots.cluster.len()).collect::<Vec<_>>(),
         [1, 1]
@@ -344,12 +356,25 @@ fn any_service() -> impl Strategy<Value = Object> {
     let name = prop::sample::select(vec!["a", "b", "c"]);
     let node_port = prop::option::of(30_000i64..30_002);
     let seconds = prop::option::of(prop::sample::select(vec![10u64, 20]));
-    (name, 1u8..4, 80i64..82, node_port, seconds, any::<bool>()).prop_map(
-        |(name, last, port, node_port, seconds, udp)| {
+    let policy = || prop::sample::select(vec![TrafficPolicy::Cluster, TrafficPolicy::Local]);
+    let outside = (prop::collection::vec(4u8..7, 0..2), prop::collection::vec(6u8..8, 0..2), 0usize..3);
+    let numbers = (1u8..4, 80i64..82, node_port, seconds);
+    (name, numbers, any::<bool>(), any::<bool>(), policy(), policy(), outside).prop_map(
+        |(name, (last, port, node_port, seconds), udp, dual, internal, external, outside)| {
+            let at = |last: &u8| format!("10.96.0.{last}").parse().unwrap();
             Object::Service(service(name, &format!("10.96.0.{last}"), |service| {
                 service.ports[0].port = Port::try_from(port).unwrap();
                 service.ports[0].node_port = node_port.and_then(|number| Port::try_from(number).ok());
                 service.ports[0].protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+                service.kind = ServiceKind::LoadBalancer;
+                (service.internal_policy, service.external_policy) = (internal, external);
+                service.external_addresses = outside.0.iter().map(at).collect();
+                service.load_balancer.addresses = outside.1.iter().map(at).collect();
+                let ranges = ["192.0.2.0/24", "2001:db8::/32"].map(|range| range.parse().unwrap());
+                service.load_balancer.source_ranges = ranges[..outside.2].into();
+                if dual {
+                    service.cluster_addresses.push(format!("fd00::{last}").parse().unwrap());
+                }
                 if let Some(seconds) = seconds {
                     service.affinity =
                         SessionAffinity::ClientAddress { timeout: Duration::from_secs(seconds) };
@@ -359,12 +384,25 @@ fn any_service() -> impl Strategy<Value = Object> {
     )
 }
 
+/// Endpoints of one family, of two nodes, some of which drain.
 fn any_slice() -> impl Strategy<Value = Object> {
     let name = prop::sample::select(vec!["a", "b", "c"]);
-    (name, prop::collection::btree_set((1u8..3, 1u8..5), 0..5)).prop_map(|(name, endpoints)| {
+    let endpoints = prop::collection::btree_map((1u8..3, 1u8..5), any::<bool>(), 0..5);
+    (name, endpoints, prop::bool::weighted(0.2)).prop_map(|(name, endpoints, v6)| {
         let addresses: Vec<String> =
-            endpoints.into_iter().map(|(node, last)| format!("10.244.{node}.{last}")).collect();
-        Object::EndpointSlice(slice(name, &addresses.iter().map(String::as_str).collect::<Vec<_>>()))
+            endpoints.keys().map(|(node, last)| format!("10.244.{node}.{last}")).collect();
+        let mut slice = slice(name, &addresses.iter().map(String::as_str).collect::<Vec<_>>());
+        for (endpoint, drains) in slice.endpoints.iter_mut().zip(endpoints.values()) {
+            (endpoint.ready, endpoint.terminating) = (!drains, *drains);
+            if let (true, IpAddr::V4(address)) = (v6, endpoint.address) {
+                endpoint.address = address.to_ipv6_mapped().into();
+            }
+        }
+        if v6 {
+            slice.family = AddressFamily::V6;
+            slice.key.name = format!("{name}-v6").into();
+        }
+        Object::EndpointSlice(slice)
     })
 }
 
@@ -416,7 +454,7 @@ proptest! {
 
         let mut fresh = Rig::new(&Cluster { objects: last.into_values().rev().collect() });
         fresh.sync();
-        prop_assert_eq!(meaning(rig.table()), meaning(fresh.table()));
+        prop_assert_eq!(rig.meanings(), fresh.meanings());
         let commits = rig.nft.commits().len();
         prop_assert_eq!(rig.sync().changes, 0);
         prop_assert_eq!(rig.restart().changes, 0);
