@@ -1,0 +1,90 @@
+//! What all relays share: how much there may be at a time, and how much there was.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use crate::Config;
+
+/// A message about the same trouble comes at most once in this time.
+const SELDOM: Duration = Duration::from_secs(10);
+
+/// What was carried so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Of these, connections that no endpoint answered.
+    pub refused: u64,
+    /// Flows of datagrams begun.
+    pub flows: u64,
+    /// Datagrams dropped: no endpoint, no room for the flow, or a socket whose buffer is full.
+    pub dropped: u64,
+}
+
+/// Bounds and counters of all relays.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) flows: Arc<Semaphore>,
+    pub(crate) flow_timeout: Duration,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    begun: AtomicU64,
+    dropped: AtomicU64,
+    warned: Mutex<Option<Instant>>,
+}
+
+impl Bounds {
+    pub(crate) fn new(config: &Config) -> Self {
+        let semaphore = |bound: usize| Arc::new(Semaphore::new(bound.clamp(1, Semaphore::MAX_PERMITS)));
+        Self {
+            connections: semaphore(config.connections),
+            flows: semaphore(config.flows),
+            flow_timeout: config.flow_timeout,
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            warned: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            connections: read(&self.accepted),
+            refused: read(&self.refused),
+            flows: read(&self.begun),
+            dropped: read(&self.dropped),
+        }
+    }
+
+    pub(crate) fn accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn begun(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it is time to complain again.
+    pub(crate) fn may_warn(&self, now: Instant) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = warned.is_none_or(|last| now.saturating_duration_since(last) >= SELDOM);
+        if due {
+            *warned = Some(now);
+        }
+        due
+    }
+}

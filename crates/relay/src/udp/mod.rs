@@ -1,0 +1,135 @@
+//! Datagrams: those of one client port are a flow, which has an endpoint and a socket of its own.
+
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
+mod datagram;
+mod flow;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use netstate::relay::Backends;
+use tokio::net::UdpSocket;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::sleep_until;
+
+pub(crate) use self::datagram::prepare;
+use self::datagram::{Inbox, Path};
+use self::flow::Flow;
+use crate::flows::Flows;
+use crate::relays::Served;
+
+/// Datagrams taken in before other tasks get their turn.
+const BURST: usize = 64;
+/// Endpoints that are tried for a new flow.
+const ATTEMPTS: usize = 4;
+
+/// Carries datagrams until it is dropped, and all flows with it.
+pub(crate) async fn serve(socket: UdpSocket, served: Arc<Served>, mut changes: watch::Receiver<()>) {
+    let mut relay = Relay { socket: Arc::new(socket), served, flows: Flows::new(), inbox: Inbox::new() };
+    let timeout = relay.served.bounds.flow_timeout;
+    loop {
+        let look = relay.flows.look_at(timeout);
+        tokio::select! {
+            readable = relay.socket.readable() => match readable {
+                Ok(()) => relay.take_in(),
+                // The runtime ends.
+                Err(_) => return,
+            },
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                relay.follow_endpoints();
+            }
+            () = sleep_until(look.unwrap_or_else(Instant::now).into()), if look.is_some() => {
+                relay.flows.expire(Instant::now(), timeout);
+            }
+        }
+    }
+}
+
+struct Relay {
+    socket: Arc<UdpSocket>,
+    served: Arc<Served>,
+    flows: Flows<Path, Flow>,
+    inbox: Inbox,
+}
+
+impl Relay {
+    /// Flows to endpoints that are gone end; the next datagram begins another.
+    fn follow_endpoints(&mut self) {
+        let balancer = self.served.balancer();
+        let Backends { endpoints, .. } = balancer.backends();
+        self.flows.retain(|flow| endpoints.contains(&flow.endpoint()));
+    }
+
+    fn take_in(&mut self) {
+        for _ in 0..BURST {
+            match self.inbox.receive(&self.socket) {
+                Ok(path) => self.hand_on(path),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // An error that a client's host reports for an answer of ours; the next one is independent of it.
+                Err(error) => {
+                    tracing::trace!(relay = %self.served.name, %error, "a datagram could not be received");
+                }
+            }
+        }
+    }
+
+    fn hand_on(&mut self, path: Path) {
+        let mut again = false;
+        for _ in 0..ATTEMPTS {
+            if self.flows.at(&path).is_none() {
+                let Some(flow) = self.begin(path, again) else {
+                    break;
+                };
+                self.flows.insert(path, flow);
+            }
+            let Some(flow) = self.flows.at(&path) else {
+                break;
+            };
+            match flow.send(self.inbox.datagram()) {
+                Ok(()) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Nobody listens there, as an earlier datagram found out: on to the next endpoint.
+                Err(_) => self.flows.remove(&path),
+            }
+            again = true;
+        }
+        self.served.bounds.dropped();
+    }
+
+    /// Begins a flow, with another endpoint than before when that one did not take it.
+    fn begin(&mut self, path: Path, again: bool) -> Option<Flow> {
+        let now = Instant::now();
+        let endpoint = {
+            let mut balancer = self.served.balancer();
+            let client = path.client().ip();
+            if again { balancer.choose_another(client, now)? } else { balancer.choose(client, now)? }
+        };
+        let flow = Flow::begin(endpoint, path, self.socket.clone(), self.place()?)
+            .inspect_err(|error| {
+                if self.served.bounds.may_warn(now) {
+                    tracing::warn!(relay = %self.served.name, %endpoint, %error, "no socket for a flow of datagrams");
+                }
+            })
+            .ok()?;
+        self.served.bounds.begun();
+        Some(flow)
+    }
+
+    /// A place among the flows, which the longest silent one leaves if need be. `None`: all are other relays'.
+    fn place(&mut self) -> Option<OwnedSemaphorePermit> {
+        let places = self.served.bounds.flows.clone();
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            return Some(place);
+        }
+        if self.served.bounds.may_warn(Instant::now()) {
+            tracing::warn!(relay = %self.served.name, "too many flows of datagrams at a time, silent ones make way");
+        }
+        self.flows.evict();
+        places.try_acquire_owned().ok()
+    }
+}
