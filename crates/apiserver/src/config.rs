@@ -1,6 +1,7 @@
 //! What the server is told by whoever starts it.
 
 use crate::access::TokenKeyError;
+use crate::audit::{AuditConfig, AuditError};
 use crate::kinds::{AllocationConfig, AllocationConfigError};
 use crate::pki::{Credentials, PkiError};
 use crate::store::{ListError, OpenError, StoreConfig, WriteError};
@@ -22,6 +23,8 @@ pub struct Config {
     pub allocation: AllocationConfig,
     /// How much may be under way at once.
     pub limits: Limits,
+    /// Where a line goes for every change that is asked for; `None` for no lines.
+    pub audit: Option<AuditConfig>,
 }
 
 /// How much may be under way at once. Of each, one user (of connections: one address) gets at most three quarters.
@@ -73,6 +76,9 @@ pub enum ServeError {
     /// The kinds of stored CustomResourceDefinitions cannot be served.
     #[error("the stored CustomResourceDefinitions cannot be served: {0}")]
     Definitions(String),
+    /// Audit lines are wanted and cannot be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The ranges do not work.
     #[error(transparent)]
     Allocation(#[from] AllocationConfigError),

@@ -6,13 +6,15 @@
 //! ```text
 //! http (sockets, TLS) ─► access (who calls, may they) ─► api (paths, verbs, forms) ─► kinds (defaults, rules, tables)
 //!                               ▲                              │              └───► fields (who owns what)
-//!                               └── roles, bindings ─── store (objects, revisions, events)
+//!                               ├── roles, bindings ─── store (objects, revisions, events)
+//!                               └─► audit (a line for every change, on demand)
 //! ```
 //!
 //! [`serve`] runs it all; [`pki`] makes the certificates that it and its clients need.
 
 mod access;
 mod api;
+mod audit;
 mod config;
 mod fields;
 pub mod fuzzing;
@@ -26,5 +28,6 @@ pub mod status;
 pub mod store;
 
 pub use access::TokenKeyError;
+pub use audit::{AuditConfig, AuditError};
 pub use config::{Config, Limits, ServeError};
 pub use server::serve;

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::access::keep_aggregated;
 use crate::api::Api;
+use crate::audit::AuditLog;
 use crate::config::{Config, ServeError};
 use crate::http::{ConnectionSlots, Listening, accept, server_tls};
 use crate::store::Store;
@@ -37,8 +38,9 @@ pub async fn serve(
         Ok(store) => store?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
+    let audit = config.audit.as_ref().map(AuditLog::open).transpose()?;
     let (stopper, stop) = watch::channel(false);
-    let api = Arc::new(Api::start(&config, store, stop.clone()).await?);
+    let api = Arc::new(Api::start(&config, store, audit.clone(), stop.clone()).await?);
     let connections = ConnectionSlots::new(config.limits.connections);
     let mut running = JoinSet::new();
     for listener in sockets {
@@ -53,6 +55,11 @@ pub async fn serve(
     shutdown.await;
     stopper.send_replace(true);
     while running.join_next().await.is_some() {}
+    if let Some(audit) = audit
+        && let Err(error) = tokio::task::spawn_blocking(move || audit.close()).await
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
     tracing::info!("API server stopped");
     Ok(())
 }

@@ -53,6 +53,7 @@ async fn serve(
         authority: pki.authority().to_owned(),
         node_client: cluster::node_client(&pki)?,
         limits: apiserver::Limits::default(),
+        audit: spec.audit_log.as_ref().map(cluster::AuditLogSpec::config),
         token_key: pki.token_key()?,
         allocation: AllocationConfig {
             service_ranges: vec![IpNet::V4(spec.service_cidr)],

@@ -1,9 +1,10 @@
 //! `portolan lab`: make, look at and remove clusters on this machine.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ::lab::cluster::{self, LabName, LabRequest, Place, ProxyModeChoice, StateRoot};
-use anyhow::Result;
+use ::lab::cluster::{self, AuditLogSpec, LabName, LabRequest, Place, ProxyModeChoice, StateRoot};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use ipnet::Ipv4Net;
 
@@ -78,6 +79,15 @@ pub struct Up {
     /// Seconds for which a node may be silent until it counts as lost [default: 40].
     #[arg(long, value_name = "SECONDS")]
     node_monitor_grace_period: Option<u32>,
+    /// A file for a line about each change that somebody asks the API server for (audit.k8s.io/v1).
+    #[arg(long, value_name = "FILE")]
+    audit_log_path: Option<PathBuf>,
+    /// Megabytes after which that file is put aside for a new one.
+    #[arg(long, value_name = "MEGABYTES", requires = "audit_log_path", default_value_t = AuditLogSpec::MAX_SIZE)]
+    audit_log_maxsize: u32,
+    /// How many of the files that were put aside are kept, 0 for all.
+    #[arg(long, value_name = "FILES", requires = "audit_log_path", default_value_t = AuditLogSpec::MAX_BACKUPS)]
+    audit_log_maxbackup: u32,
 }
 
 /// `portolan lab exec`.
@@ -95,7 +105,7 @@ pub struct Exec {
 /// Runs one of them.
 pub fn run(command: Command, state: &StateRoot) -> Result<ExitCode> {
     match command {
-        Command::Up(up) => process::block_on(cluster::up(state, &request(up)))?,
+        Command::Up(up) => process::block_on(cluster::up(state, &request(up)?))?,
         Command::Down(named) => cluster::down(state, &named.name)?,
         Command::List(shown) => {
             let labs = cluster::list(state)?;
@@ -131,8 +141,18 @@ pub fn run(command: Command, state: &StateRoot) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn request(up: Up) -> LabRequest {
-    LabRequest {
+fn request(up: Up) -> Result<LabRequest> {
+    let audit_log = match up.audit_log_path {
+        // The lab is looked after by processes that work elsewhere.
+        Some(path) => Some(AuditLogSpec {
+            path: std::path::absolute(&path)
+                .with_context(|| format!("--audit-log-path {} is no path", path.display()))?,
+            max_size: up.audit_log_maxsize,
+            max_backups: up.audit_log_maxbackup,
+        }),
+        None => None,
+    };
+    Ok(LabRequest {
         name: up.named.name,
         nodes: up.nodes,
         proxy_modes: up.proxy_mode,
@@ -141,5 +161,6 @@ fn request(up: Up) -> LabRequest {
         service_cidr: up.service_cidr,
         api_port: up.api_port,
         node_grace: up.node_monitor_grace_period,
-    }
+        audit_log,
+    })
 }

@@ -117,6 +117,7 @@ pub fn run(folder: PathBuf) {
         authority: pki.authority().to_owned(),
         node_client: pki.client("node-client", "kube-apiserver", "system:masters").unwrap(),
         limits: Limits::default(),
+        audit: None,
         token_key: pki.token_key().unwrap(),
         allocation: AllocationConfig {
             service_ranges: vec!["10.96.0.0/12".parse().unwrap()],

@@ -60,28 +60,35 @@ impl Access {
         Ok(Self { rbac, tokens, store: Arc::clone(store) })
     }
 
-    /// The user that a request acts for: the caller, or whom the caller impersonates.
+    /// Who calls, by the credentials shown.
     ///
     /// # Errors
-    /// 401 for a token that is not good; 403 when the caller may not act as the user that it names.
-    pub(crate) fn user(
+    /// 401 for a token that is not good.
+    pub(crate) fn caller(
         &self,
         certificate: Option<Arc<User>>,
         headers: &HeaderMap,
     ) -> Result<Arc<User>, Status> {
-        let caller = match certificate {
-            Some(user) => user,
-            None => self.bearer(headers)?.unwrap_or_else(|| Arc::new(User::anonymous())),
-        };
-        match impersonation::wanted(headers)? {
-            None => Ok(caller),
-            Some(wanted) => {
-                for attributes in wanted.needs() {
-                    self.require(&caller, &attributes)?;
-                }
-                Ok(Arc::new(wanted.into_user()))
-            }
+        match certificate {
+            Some(user) => Ok(user),
+            None => Ok(self.bearer(headers)?.unwrap_or_else(|| Arc::new(User::anonymous()))),
         }
+    }
+
+    /// Whom the caller acts as; `None` when it acts as itself.
+    ///
+    /// # Errors
+    /// 403 when the caller may not act as the user that it names, 400 when the headers cannot be read.
+    pub(crate) fn impersonated(
+        &self,
+        caller: &User,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<User>>, Status> {
+        let Some(wanted) = impersonation::wanted(headers)? else { return Ok(None) };
+        for attributes in wanted.needs() {
+            self.require(caller, &attributes)?;
+        }
+        Ok(Some(Arc::new(wanted.into_user())))
     }
 
     /// Whether the user may do it.

@@ -45,6 +45,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch as signal;
 
 use crate::access::{Access, Attributes, User};
+use crate::audit::{AuditLog, Observed, is_change};
 use crate::config::{Config, ServeError};
 use crate::http::{Answer, Query, json as json_answer, json_bytes, read_body, status_answer};
 use crate::kinds::{Allocation, Context, CustomKind, Kind, Registry};
@@ -59,6 +60,8 @@ use target::{Part, Route, Target};
 pub(crate) struct Api {
     store: Arc<Store>,
     access: Access,
+    /// Where lines about changes go, if anybody wants them.
+    audit: Option<AuditLog>,
     /// The authority's certificate, for those who are given a token.
     authority: String,
     allocation: Allocation,
@@ -82,6 +85,17 @@ struct Call {
     body: Bytes,
     /// The connection, for what it is switched over to.
     upgrade: OnUpgrade,
+    /// What will be told of the request.
+    observed: Observed,
+}
+
+/// A request whose line is read.
+struct Asked {
+    request: Request<Incoming>,
+    query: Query,
+    /// What the caller wants to do.
+    attributes: Attributes,
+    observed: Observed,
 }
 
 impl Api {
@@ -89,6 +103,7 @@ impl Api {
     pub(crate) async fn start(
         config: &Config,
         store: Store,
+        audit: Option<AuditLog>,
         stop: signal::Receiver<bool>,
     ) -> Result<Self, ServeError> {
         let allocation = Allocation::new(config.allocation.clone())?;
@@ -112,6 +127,7 @@ impl Api {
         let api = Self {
             store,
             access,
+            audit,
             authority: config.authority.clone(),
             allocation,
             bounds: Bounds::new(&config.limits),
@@ -134,12 +150,22 @@ impl Api {
         request: Request<Incoming>,
     ) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let answer = self.answer(certificate, request).await.unwrap_or_else(|status| {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let attributes = Attributes::of(&method, &path, &query);
+        let observed = match &self.audit {
+            Some(log) if is_change(&attributes) => Observed::begin(log, &request, &attributes),
+            _ => Observed::default(),
+        };
+        let asked = Asked { request, query, attributes, observed: observed.clone() };
+        let outcome = self.answer(certificate, asked).await;
+        observed.answered(&outcome);
+        let mut answer = outcome.unwrap_or_else(|status| {
             if status.code >= 500 {
                 tracing::warn!(%method, path, %status, "request failed");
             }
             status_answer(&status)
         });
+        observed.mark(&mut answer);
         tracing::debug!(%method, path, code = answer.status().as_u16(), "answered");
         answer
     }
@@ -147,15 +173,19 @@ impl Api {
     async fn answer(
         self: &Arc<Self>,
         certificate: Option<Arc<User>>,
-        mut request: Request<Incoming>,
+        asked: Asked,
     ) -> Result<Answer, Status> {
+        let Asked { mut request, query, attributes, observed } = asked;
         let upgrade = hyper::upgrade::on(&mut request);
         let (head, body) = request.into_parts();
-        let query = Query::parse(head.uri.query().unwrap_or_default());
-        let caller = self.access.user(certificate, &head.headers)?;
+        let caller = self.who(certificate, &head.headers, &observed)?;
         tracing::debug!(user = caller.name, groups = ?caller.groups, method = %head.method, uri = %head.uri);
         // Who may not go there does not learn which paths exist.
-        self.access.require(&caller, &Attributes::of(&head.method, head.uri.path(), &query))?;
+        let decision = self.access.decide(&caller, &attributes);
+        observed.decided(&decision);
+        if !decision.allowed {
+            return Err(attributes.forbidden(&caller, &decision.reason));
+        }
         let registry = self.registry();
         let Some(route) = Route::parse(head.uri.path(), &registry) else {
             return nothing_at(head.uri.path(), &registry);
@@ -167,9 +197,10 @@ impl Api {
         let limit = bounds::time_limit(&query)?;
         let api = Arc::clone(self);
         let reading = head.method == Method::GET;
+        let change = observed.clone();
         let work = async move {
             let body = tokio::time::timeout(limit, read_body(body)).await.map_err(|_| too_slow())??;
-            let call = Call { method: head.method, headers: head.headers, query, body, upgrade };
+            let call = Call { method: head.method, headers: head.headers, query, body, upgrade, observed };
             let answer = match route {
                 Route::Objects(target) => api.objects(Target { caller, ..target }, call).await,
                 Route::Health(probe, check) => api.health(probe, check.as_deref(), &call),
@@ -190,11 +221,31 @@ impl Api {
         } else {
             // A change goes on when its caller hangs up: what is allocated for an object and the object that is stored
             // must stay together, and hyper drops this future with the connection.
-            let finished = tokio::spawn(work);
+            let finished = tokio::spawn(async move {
+                let answer = work.await;
+                change.answered(&answer);
+                answer
+            });
             let outcome = tokio::time::timeout(limit, finished).await;
             outcome.map(|joined| joined.unwrap_or_else(|error| Err(Status::internal(error))))
         };
         bounded.unwrap_or_else(|_| Err(too_slow()))
+    }
+
+    /// The user that a request acts for: the caller, or whom the caller impersonates.
+    fn who(
+        &self,
+        certificate: Option<Arc<User>>,
+        headers: &HeaderMap,
+        observed: &Observed,
+    ) -> Result<Arc<User>, Status> {
+        let caller = self.access.caller(certificate, headers)?;
+        observed.caller(&caller);
+        let other = self.access.impersonated(&caller, headers)?;
+        if let Some(other) = &other {
+            observed.impersonated(other);
+        }
+        Ok(other.unwrap_or(caller))
     }
 
     async fn objects(self: &Arc<Self>, target: Target, call: Call) -> Result<Answer, Status> {

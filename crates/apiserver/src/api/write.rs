@@ -43,6 +43,7 @@ impl Api {
         let mut attempts = 0;
         loop {
             target.name = if generated { meta::generated_name(&prefix) } else { given.clone() };
+            call.observed.named(&target.name);
             let write = Write::new(&target, &call.headers, &options);
             match self.create_named(&write, decoded.object.clone(), Ownership::Difference).await {
                 Ok(record) => {

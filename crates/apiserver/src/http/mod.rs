@@ -10,5 +10,5 @@ mod slots;
 pub use answer::{Answer, BoxError, json, json_bytes, json_stream, status_answer};
 pub use body::read_body;
 pub use query::{Query, decode};
-pub use server::{ConnectionSlots, Listening, accept, server_tls};
+pub use server::{ConnectionSlots, Listening, Peer, accept, server_tls};
 pub use slots::{Slot, Slots};

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,10 @@ pub struct Listening {
     /// Bounds its connections, those of other listeners included.
     pub connections: ConnectionSlots,
 }
+
+/// Where a request came from: the other end of its connection. Among the extensions of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
 
 /// Places of connections, by the address that they come from. Those that have not shown who they are yet have places of
 /// their own, and keep nobody from going on who has.
@@ -161,14 +166,15 @@ where
 {
     stream.set_nodelay(true)?;
     let Context { acceptor, open, handler, mut stop } = context;
-    let peer = stream.peer_addr()?.ip().to_string();
+    let peer = stream.peer_addr()?.ip().to_canonical();
     let stream = Patient::new(stream, PATIENCE);
     let stream = tokio::time::timeout(HELLO_TIMEOUT, acceptor.accept(stream)).await??;
     drop(handshake);
-    let _held_until_it_ends = open.take(&peer).ok_or("there are too many connections")?;
+    let _held_until_it_ends = open.take(&peer.to_string()).ok_or("there are too many connections")?;
     let certificates = stream.get_ref().1.peer_certificates();
     let user = certificates.and_then(<[_]>::first).and_then(User::from_certificate).map(Arc::new);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
         let answer = handler(user.clone(), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });

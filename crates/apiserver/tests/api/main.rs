@@ -3,6 +3,7 @@
 
 mod access;
 mod apply;
+mod audit;
 mod bounds;
 mod client;
 mod crash;

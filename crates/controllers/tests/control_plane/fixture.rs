@@ -98,6 +98,7 @@ impl Cluster {
             authority: self.pki.authority().to_owned(),
             node_client: self.pki.client("node-client", "kube-apiserver", "system:masters").unwrap(),
             limits: apiserver::Limits::default(),
+            audit: None,
             token_key: self.pki.token_key().unwrap(),
             allocation: AllocationConfig {
                 service_ranges: vec!["10.96.0.0/12".parse().unwrap()],

@@ -8,6 +8,7 @@
 //! Every step of `up` looks first and does only what is missing, so `up` also heals. `down` needs nothing to be in
 //! order: it finds processes by the lab's control group and namespaces by their names.
 
+mod audit;
 mod credentials;
 mod daemon;
 mod down;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+pub use audit::AuditLogSpec;
 pub use credentials::{api_server, client, node_client, node_server_files};
 pub use down::down;
 pub use exec::{Place, exec};

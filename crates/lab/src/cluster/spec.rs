@@ -8,6 +8,7 @@ use std::str::FromStr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::audit::AuditLogSpec;
 use crate::topology::{LabNetwork, RangeError, names};
 
 /// A lab's name: 1 to 20 characters of `a-z`, `0-9` and `-`, first a letter, last no `-`.
@@ -148,6 +149,8 @@ pub struct LabRequest {
     pub api_port: Option<u16>,
     /// Seconds for which a node may be silent until it counts as lost; [`LabRequest::NODE_GRACE`] by default.
     pub node_grace: Option<u32>,
+    /// Audit lines of the API server; none by default.
+    pub audit_log: Option<AuditLogSpec>,
 }
 
 impl LabRequest {
@@ -174,6 +177,7 @@ impl LabRequest {
             service_cidr: None,
             api_port: None,
             node_grace: None,
+            audit_log: None,
         }
     }
 }
@@ -209,6 +213,9 @@ pub struct LabSpec {
     /// Seconds for which a node may be silent until it counts as lost, at least 4.
     #[serde(default = "default_node_grace")]
     pub node_grace: u32,
+    /// Audit lines of the API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_log: Option<AuditLogSpec>,
 }
 
 /// Labs made before there was a choice.
@@ -244,6 +251,14 @@ impl LabSpec {
         if node_grace < SHORTEST_NODE_GRACE {
             return Err(SpecError::NodeGrace { seconds: node_grace });
         }
+        if let Some(audit) = &request.audit_log {
+            if audit.max_size == 0 {
+                return Err(SpecError::AuditLogSize);
+            }
+            if audit.path.file_name().is_none() || !audit.path.is_absolute() {
+                return Err(SpecError::AuditLogPath { path: audit.path.clone() });
+            }
+        }
         network.check()?;
         let mut nodes: Vec<NodeSpec> = (1..=count)
             .map(|number| NodeSpec {
@@ -276,6 +291,7 @@ impl LabSpec {
             control_plane: network.control_plane_address(),
             nodes,
             node_grace,
+            audit_log: request.audit_log.clone(),
         })
     }
 
@@ -290,6 +306,7 @@ impl LabSpec {
             pod_cidr: request.pod_cidr.or(Some(self.pod_cidr)),
             service_cidr: request.service_cidr.or(Some(self.service_cidr)),
             node_grace: request.node_grace.or(Some(self.node_grace)),
+            audit_log: request.audit_log.clone().or_else(|| self.audit_log.clone()),
             ..request.clone()
         };
         let mut asked = Self::plan(&filled, request.api_port.unwrap_or(self.api_port))?;
@@ -306,6 +323,7 @@ impl LabSpec {
             ("--api-port", self.api_port != asked.api_port),
             ("--proxy-mode", self.nodes != asked.nodes),
             ("--node-monitor-grace-period", self.node_grace != asked.node_grace),
+            ("--audit-log-path", self.audit_log != asked.audit_log),
         ];
         match differences.iter().find(|(_, differs)| *differs) {
             Some((option, _)) => Err(SpecError::Differs { name: self.name.clone(), option }),
@@ -402,6 +420,10 @@ pub enum SpecError {
         "--node-monitor-grace-period {seconds} is too short: agents report every second at most, so say {SHORTEST_NODE_GRACE} or more"
     )]
     NodeGrace { seconds: u32 },
+    #[error("--audit-log-maxsize 0 leaves no room for a line; say 1 or more megabytes")]
+    AuditLogSize,
+    #[error("--audit-log-path {} is no file's path", path.display())]
+    AuditLogPath { path: std::path::PathBuf },
     #[error(transparent)]
     Ranges(#[from] RangeError),
     #[error(
@@ -459,6 +481,27 @@ mod tests {
         assert!(with(3).unwrap_err().to_string().contains("--node-monitor-grace-period 3 is too short"));
     }
 
+    fn audit_log() -> AuditLogSpec {
+        AuditLogSpec { path: "/var/log/audit.log".into(), max_size: 1, max_backups: 0 }
+    }
+
+    #[test]
+    fn audit_lines_stay_where_they_are_and_old_labs_have_none() {
+        let plan = |audit_log| LabSpec::plan(&LabRequest { audit_log: Some(audit_log), ..request() }, 1);
+        let lab = plan(audit_log()).unwrap();
+        assert!(lab.accepts(&request()).is_ok());
+        assert_eq!(audit_log().config().max_size, 1_048_576);
+        let mut json = serde_json::to_value(&lab).unwrap();
+        assert_eq!(serde_json::from_value::<LabSpec>(json.clone()).unwrap(), lab);
+        json.as_object_mut().unwrap().remove("audit_log").unwrap();
+        assert_eq!(serde_json::from_value::<LabSpec>(json).unwrap().audit_log, None);
+        let none = plan(AuditLogSpec { max_size: 0, ..audit_log() }).unwrap_err();
+        assert!(none.to_string().contains("say 1 or more megabytes"), "{none}");
+        for path in ["audit.log", "/", "/var/.."] {
+            plan(AuditLogSpec { path: path.into(), ..audit_log() }).expect_err(path);
+        }
+    }
+
     #[test]
     fn a_later_proxy_mode_wins_and_may_name_one_node() {
         let modes = |words: &[&str]| {
@@ -489,6 +532,7 @@ mod tests {
         );
         assert_eq!(option(LabRequest { api_port: Some(1), ..request() }), "--api-port");
         assert_eq!(option(LabRequest { node_grace: Some(8), ..request() }), "--node-monitor-grace-period");
+        assert_eq!(option(LabRequest { audit_log: Some(audit_log()), ..request() }), "--audit-log-path");
     }
 
     #[test]

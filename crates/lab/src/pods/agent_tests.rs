@@ -44,6 +44,7 @@ impl Server {
             authority: pki.authority().to_owned(),
             node_client: admin.clone(),
             limits: apiserver::Limits::default(),
+            audit: None,
             token_key: pki.token_key().unwrap(),
             allocation: AllocationConfig {
                 service_ranges: vec!["10.96.0.0/12".parse().unwrap()],
