@@ -61,9 +61,13 @@ async fn serve(
             node_ports: 30000..=32767,
         },
     };
-    let server = tokio::spawn(apiserver::serve(config, listeners, until_stopped(stopped.clone())));
+    let mut server = tokio::spawn(apiserver::serve(config, listeners, until_stopped(stopped.clone())));
     let client = cluster::client(&paths.control_plane().kubeconfig(), "portolan-controllers").await?;
-    cluster::wait_until_serving(&client).await?;
+    tokio::select! {
+        // What keeps it from starting is worth more than that it does not answer.
+        ended = &mut server => return Ok(ended.context("the API server died")??),
+        serving = cluster::wait_until_serving(&client) => serving?,
+    }
     kernel::process::announce_ready()?;
     tracing::info!(lab = %spec.name, api = %spec.control_plane, "serving");
     let config = controllers::Config {
