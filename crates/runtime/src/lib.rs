@@ -13,6 +13,7 @@
 
 mod client;
 mod error;
+pub mod fuzzing;
 mod names_loop;
 mod proxy_loop;
 mod status;
@@ -24,3 +25,4 @@ pub use error::RuntimeError;
 pub use names_loop::{NamesStatus, run_names};
 pub use proxy_loop::run_proxy;
 pub use status::ProxyStatus;
+pub use wire::read_object;

@@ -54,6 +54,20 @@ pub(crate) trait Named:
     fn named(&self) -> Parsed<Option<dns::Object>>;
 }
 
+/// Reads one object of the API from JSON, as the watches do: an object of a proxied cluster from a file, a test or a
+/// fuzzer.
+///
+/// # Errors
+/// When it is no JSON, or a field has another type than the API gives it. What is merely impossible, such as port 0, is
+/// skipped and told beside the value.
+pub fn read_object(kind: Kind, json: &[u8]) -> Result<Parsed<Option<Object>>, serde_json::Error> {
+    Ok(match kind {
+        Kind::Service => serde_json::from_slice::<Service>(json)?.parse(),
+        Kind::EndpointSlice => serde_json::from_slice::<EndpointSlice>(json)?.parse(),
+        Kind::Node => serde_json::from_slice::<Node>(json)?.parse(),
+    })
+}
+
 /// Gathers what had to be skipped.
 #[derive(Debug, Default)]
 struct Skipped(Vec<ParseError>);
