@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::dns::corefile::QueryLog;
 use ::dns::{Metrics, Resolver, ResolverConfig, Server, SharedSite, SharedZone, Site, Sockets};
 use anyhow::{Context, Result, bail};
 use runtime::NamesStatus;
 use tokio::sync::watch;
+use tokio::time::{interval, timeout};
 
 use super::pages::{self, Facts, Source};
 use crate::process::until_stopped;
@@ -27,8 +29,14 @@ pub struct Config {
     pub log: Option<QueryLog>,
 }
 
-/// Answers queries until told to stop. The sockets are open before anything is known of the cluster: until then
-/// its names are answered with SERVFAIL.
+/// Queries wait so long in the sockets for the cluster to be known, as CoreDNS lets them.
+const HOLD: Duration = Duration::from_secs(5);
+/// How often to look whether it is.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Answers queries until told to stop. The sockets are open before anything is known of the cluster, so that who asks a
+/// server that just starts gets the answer a moment later; after five seconds without the API server, its names are
+/// answered with SERVFAIL.
 pub async fn serve(config: Config, client: kube::Client, stopped: watch::Receiver<bool>) -> Result<()> {
     let mut sockets = Vec::new();
     for address in &config.listen {
@@ -44,7 +52,12 @@ pub async fn serve(config: Config, client: kube::Client, stopped: watch::Receive
     let server = Server::new(site, metrics.clone());
     let mut tasks = tokio::task::JoinSet::new();
     for sockets in sockets {
-        tasks.spawn(server.clone().serve(sockets));
+        let (server, zone) = (server.clone(), zone.clone());
+        tasks.spawn(async move {
+            // Known or not: now somebody must answer.
+            let _ = timeout(HOLD, until_known(&zone)).await;
+            server.serve(sockets).await;
+        });
     }
     if let Some(address) = config.status {
         let sources = vec![Source { zone: zone.clone(), names: names.clone() }];
@@ -62,5 +75,12 @@ pub async fn serve(config: Config, client: kube::Client, stopped: watch::Receive
     tokio::select! {
         result = runtime::run_names(client, zone, names, None, until_stopped(stopped)) => Ok(result?),
         Some(ended) = tasks.join_next() => bail!("part of the name server ended: {ended:?}"),
+    }
+}
+
+async fn until_known(zone: &SharedZone) {
+    let mut ticks = interval(LOOK_EVERY);
+    while !zone.read().is_in_sync() {
+        ticks.tick().await;
     }
 }
