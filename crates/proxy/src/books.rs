@@ -77,14 +77,23 @@ impl Books {
     }
 
     /// Doors that more than one service claims, with all that claim it, the holder first.
-    pub(crate) fn contested<'a>(
-        &'a self,
-        doors: &'a Fragment,
-    ) -> impl Iterator<Item = (&'a Door, &'a [ServiceKey])> {
+    fn contested<'a>(&'a self, doors: &'a Fragment) -> impl Iterator<Item = (&'a Door, &'a [ServiceKey])> {
         doors.doors.keys().filter_map(|door| {
             let claims = self.claims.get(door)?;
             (claims.len() > 1).then_some((door, claims.as_slice()))
         })
+    }
+
+    /// Tells of doors that more than one service claims.
+    pub(crate) fn warn_of_contests(&self, doors: &Fragment) {
+        for (door, claims) in self.contested(doors) {
+            let [holder, others @ ..] = claims else {
+                continue;
+            };
+            for other in others {
+                tracing::warn!(%door, service = %other, %holder, "another service has this address and port already");
+            }
+        }
     }
 
     fn state_of(&self, touched: &Fragment) -> Fragment {

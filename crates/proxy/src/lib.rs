@@ -10,6 +10,7 @@
 
 mod books;
 mod dataplane;
+mod door_words;
 mod doors;
 pub mod nftables;
 pub mod node_names;

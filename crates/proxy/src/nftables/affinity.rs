@@ -3,8 +3,9 @@
 use model::EndpointAddress;
 use netstate::nft::{Element, Tuple, Value};
 
-use super::plan::{door_of, endpoint_of};
+use super::plan::endpoint_of;
 use crate::books::{Books, Delta};
+use crate::door_words::door_of;
 use crate::doors::{Behind, Door};
 
 /// Whether a change takes an endpoint from behind a door that remembers its clients. Only then is the

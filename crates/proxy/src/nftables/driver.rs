@@ -8,10 +8,9 @@ use super::layout::{self, AFFINITY};
 use super::plan::{self, Shapes};
 use super::{affinity, stale};
 use crate::books::{Books, Fragment};
+use crate::door_words::FAMILIES;
 use crate::doors::{Door, ServicePlan, Slots, plan_service};
 use crate::{Dataplane, NodeContext, SyncError, SyncReport};
-
-const FAMILIES: [AddressFamily; 2] = [AddressFamily::V4, AddressFamily::V6];
 
 /// The nftables mode of one node.
 ///
@@ -79,7 +78,7 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
             let desired = plan::desired(&self.context, family, &everything);
             let transaction = diff(observed.as_ref(), &desired);
             drop(observed);
-            warn_of_contests(&books, &everything);
+            books.warn_of_contests(&everything);
 
             report.changes += self.commit(&transaction)?;
             report.connections += self.forget_among_all(snapshot, &slots, &everything)?;
@@ -118,7 +117,7 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
             return self.sync_family(snapshot, *family, report);
         }
         let transaction = plan::transaction(&self.context, *family, shapes, &delta);
-        warn_of_contests(books, &delta.after);
+        books.warn_of_contests(&delta.after);
 
         report.changes += self.commit(&transaction)?;
         report.connections += self.forget_connections(&stale::after_change(&delta))?;
@@ -209,17 +208,6 @@ impl<N: NftPort + Send, C: ConntrackPort + Send> Dataplane for NftablesProxy<N, 
             }
         }
         Ok(())
-    }
-}
-
-fn warn_of_contests(books: &Books, fragment: &Fragment) {
-    for (door, claims) in books.contested(fragment) {
-        let [holder, others @ ..] = claims else {
-            continue;
-        };
-        for other in others {
-            tracing::warn!(%door, service = %other, %holder, "another service has this address and port already");
-        }
     }
 }
 

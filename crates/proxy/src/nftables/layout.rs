@@ -1,15 +1,13 @@
 //! The table without any service in it: its names, sets and the chains that are always there.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::AddressFamily;
 use netstate::nft::{
-    BaseChain, Chain, ChainKind, ConnectionStatus, Family, Hook, L4Protocol, Name, Operand, Policy, Reject,
-    Rule, Ruleset, Selector, Set, SetDefinition, Statement, Table, Type, Verdict, priority,
+    BaseChain, Chain, ChainKind, ConnectionStatus, Family, Hook, Name, Operand, Policy, Rule, Ruleset,
+    Selector, Set, SetDefinition, Statement, Table, Type, Verdict, priority,
 };
 
-use crate::{NodeContext, NodePortAddresses};
+use crate::NodeContext;
+use crate::door_words::{ADDRESS_DOOR, NODE_DOOR, address_type, refuse, to_node_ports};
 
 /// The table that holds everything the IPv4 service proxy writes.
 pub const TABLE: Table = Table::new(Family::Ip, Name::constant("portolan-services"));
@@ -58,24 +56,11 @@ pub(super) const REFUSE: Name = Name::constant("refuse");
 /// Most clients that are remembered at a time. Further ones are balanced without a memory.
 const AFFINITY_SIZE: u32 = 1 << 18;
 
-/// The fields that tell a door at an address.
-pub(super) const ADDRESS_DOOR: [Selector; 3] =
-    [Selector::DestinationAddress, Selector::Protocol, Selector::DestinationPort];
-/// The fields that tell a node port.
-pub(super) const NODE_DOOR: [Selector; 2] = [Selector::Protocol, Selector::DestinationPort];
-
 /// The table of a family.
 pub(super) fn table(family: AddressFamily) -> Table {
     match family {
         AddressFamily::V4 => TABLE,
         AddressFamily::V6 => TABLE_IPV6,
-    }
-}
-
-fn loopback(family: AddressFamily) -> IpNet {
-    match family {
-        AddressFamily::V4 => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
-        AddressFamily::V6 => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
     }
 }
 
@@ -147,13 +132,6 @@ pub(super) fn affinity_definition(family: AddressFamily) -> SetDefinition {
         .dynamic(AFFINITY_SIZE, None)
 }
 
-const fn address_type(family: AddressFamily) -> Type {
-    match family {
-        AddressFamily::V4 => Type::Ipv4Address,
-        AddressFamily::V6 => Type::Ipv6Address,
-    }
-}
-
 fn dispatch(context: &NodeContext, family: AddressFamily) -> Vec<Rule> {
     let mut rules = vec![
         Rule::new([Statement::verdict_map(ADDRESS_DOOR, FIREWALL)]),
@@ -165,31 +143,11 @@ fn dispatch(context: &NodeContext, family: AddressFamily) -> Vec<Rule> {
             Verdict::Goto(REFUSE).into(),
         ]),
     ];
-    rules.extend(node_ports(context, family));
-    rules
-}
-
-/// Not on loopback, as kube-proxy's nftables mode has it: the kernel drops what it translates away
-/// from there (unless route_localnet is set, which opens the node's loopback to its neighbours).
-fn node_ports(context: &NodeContext, family: AddressFamily) -> Vec<Rule> {
-    let at = |range: Option<&IpNet>| {
-        let mut statements = vec![Statement::not_equal(Selector::DestinationAddress, loopback(family))];
-        statements.extend(range.map(|range| Statement::equal(Selector::DestinationAddress, *range)));
-        statements.push(Statement::to_this_node());
+    rules.extend(to_node_ports(context, family).into_iter().map(|mut statements| {
         statements.push(Statement::verdict_map(NODE_DOOR, NODE_PORTS));
         Rule::new(statements)
-    };
-    match &context.node_port_addresses {
-        NodePortAddresses::All => vec![at(None)],
-        NodePortAddresses::Ranges(ranges) => {
-            ranges.iter().filter(|range| is_of(family, range)).map(|range| at(Some(range))).collect()
-        }
-    }
-}
-
-/// Whether a range holds addresses of this family.
-pub(super) const fn is_of(family: AddressFamily, range: &IpNet) -> bool {
-    matches!((family, range), (AddressFamily::V4, IpNet::V4(_)) | (AddressFamily::V6, IpNet::V6(_)))
+    }));
+    rules
 }
 
 /// Writes down where clients were led, behind the translation: `nft` cannot print a rule that writes what
@@ -209,16 +167,6 @@ fn remember() -> [Rule; 2] {
             ),
             Statement::verdict_map(NODE, STICKY_NODE_PORTS),
         ]),
-    ]
-}
-
-fn refuse() -> [Rule; 2] {
-    [
-        Rule::new([
-            Statement::equal(Selector::Protocol, L4Protocol::TCP),
-            Statement::Reject(Reject::TcpReset),
-        ]),
-        Rule::new([Statement::Reject(Reject::PortUnreachable)]),
     ]
 }
 

@@ -1,12 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{AddressFamily, EndpointAddress, Port, Protocol};
-use netstate::nft::{Data, L4Protocol, Name, Ruleset, Transaction, Tuple, Value, Verdict, diff};
+use model::{AddressFamily, EndpointAddress, Port};
+use netstate::nft::{Data, Name, Ruleset, Transaction, Tuple, Value, Verdict, diff};
 
 use super::layout;
 use super::shape::{Shape, Side};
 use crate::NodeContext;
 use crate::books::{Delta, Fragment};
+use crate::door_words::{door_key, door_of};
 use crate::doors::{Behind, Door, DoorKind, Ends, Nobody, Slots};
 
 /// How many doors each chain serves; one that serves none does not exist.
@@ -237,39 +238,6 @@ fn shapes_of(fragment: &Fragment) -> impl Iterator<Item = Shape> {
     })
 }
 
-fn door_key(door: &Door) -> Vec<Value> {
-    match door {
-        Door::Address { address, protocol, port } => {
-            vec![Value::Address(*address), protocol_value(*protocol), Value::Port(port.number())]
-        }
-        Door::Node { protocol, port } => vec![protocol_value(*protocol), Value::Port(port.number())],
-    }
-}
-
-fn protocol_value(protocol: Protocol) -> Value {
-    Value::Protocol(L4Protocol(protocol.number()))
-}
-
-/// The door that the first fields of a key name, with the fields behind it.
-pub(super) fn door_of(key: &[Value]) -> Option<(Door, &[Value])> {
-    match key {
-        [Value::Address(address), Value::Protocol(protocol), Value::Port(port), rest @ ..] => {
-            let door = Door::Address {
-                address: *address,
-                protocol: known(*protocol)?,
-                port: Port::try_from(i64::from(*port)).ok()?,
-            };
-            Some((door, rest))
-        }
-        [Value::Protocol(protocol), Value::Port(port), rest @ ..] => {
-            let door =
-                Door::Node { protocol: known(*protocol)?, port: Port::try_from(i64::from(*port)).ok()? };
-            Some((door, rest))
-        }
-        _ => None,
-    }
-}
-
 /// The endpoint that an element holds.
 pub(super) fn endpoint_of(data: &Data) -> Option<EndpointAddress> {
     match data {
@@ -281,10 +249,6 @@ pub(super) fn endpoint_of(data: &Data) -> Option<EndpointAddress> {
         },
         Data::Nothing | Data::Verdict(_) => None,
     }
-}
-
-fn known(protocol: L4Protocol) -> Option<Protocol> {
-    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|known| known.number() == protocol.0)
 }
 
 /// In which slots the endpoints are that a table holds, by door. A restart keeps them there.

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::AddressFamily;
-use netstate::nft::{
-    Chain, Name, Operand, Rule, Selector, Statement, UpdateData, UpdateMode, Value, Verdict,
-};
+use netstate::nft::{Chain, Name, Rule, Selector, Statement, UpdateData, UpdateMode, Value, Verdict};
 use sha2::{Digest, Sha256};
 
-use super::layout::{self, ADDRESS_DOOR, AFFINITY, MASQUERADE_MARK, NODE_DOOR, is_of};
-use crate::{LocalTraffic, NodeContext};
+use super::layout::{self, AFFINITY, MASQUERADE_MARK};
+use crate::NodeContext;
+use crate::door_words::{ADDRESS_DOOR, NODE_DOOR, is_of, pods};
 
 /// A connection takes one of so many cycles by chance, and in it the endpoint whose turn it is.
 ///
@@ -168,22 +167,6 @@ fn strangers(context: &NodeContext, family: AddressFamily) -> Option<Vec<Stateme
         other => other,
     };
     (!pods.is_empty()).then(|| pods.into_iter().map(invert).collect())
-}
-
-/// The comparisons of which one is true of a pod's connection.
-fn pods(context: &NodeContext, family: AddressFamily) -> Vec<Statement> {
-    match &context.pods {
-        LocalTraffic::Ranges(ranges) => ranges
-            .iter()
-            .filter(|range| is_of(family, range))
-            .map(|range| Statement::equal(Selector::SourceAddress, *range))
-            .collect(),
-        LocalTraffic::Interface(name) => vec![Statement::equal(Selector::InputInterface, *name)],
-        LocalTraffic::InterfacePrefix(prefix) => {
-            vec![Statement::equal(Selector::InputInterface, Operand::InterfacePrefix(*prefix))]
-        }
-        LocalTraffic::Unknown => Vec::new(),
-    }
 }
 
 fn balance(side: Side, endpoints: u32, sticky: bool) -> Vec<Rule> {
