@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Pod, Service, ServiceSpec};
+use k8s_openapi::api::core::v1::{Node, Pod, Service, ServiceSpec};
 
 use super::legacy;
 use super::members::{Family, families, members, selecting};
@@ -17,6 +17,8 @@ use crate::recorder::Severity;
 use crate::selector::{has_all, label_index_name};
 
 const COMPONENT: &str = "endpoint-slice-controller";
+/// The zone of a node (well-known label).
+const ZONE: &str = "topology.kubernetes.io/zone";
 /// Services looked at side by side.
 const WORKERS: usize = 16;
 
@@ -26,6 +28,22 @@ pub(crate) fn run_slices(context: Arc<Context>) -> impl Future<Output = ()> + Se
     let queue = Queue::new();
     wake_by_services_and_pods(&context, &queue);
     let wake = queue.clone();
+    context.stores.nodes.on_change({
+        let (wake, weak) = (queue.clone(), Arc::downgrade(&context));
+        move |change| {
+            if change.old.and_then(zone) == change.new.and_then(zone) {
+                return;
+            }
+            // Hardly ever: a node that joins, or moves to another zone.
+            let Some(context) = weak.upgrade() else { return };
+            context
+                .stores
+                .services
+                .all()
+                .iter()
+                .for_each(|service| wake.add(ObjectKey::of(&service.metadata)));
+        }
+    });
     context.stores.slices.on_change(move |change| {
         for slice in change.sides().filter(|slice| slices::is_managed(slice)) {
             slice_service(slice).into_iter().for_each(|key| wake.add(key));
@@ -125,6 +143,15 @@ fn candidates(context: &Context, service: &Service, spec: &ServiceSpec) -> Vec<A
     rarest.map(|name| context.stores.pods.indexed(PODS_BY_LABEL, &name)).unwrap_or_default()
 }
 
+fn zone(node: &Node) -> Option<&str> {
+    node.metadata.labels.as_ref()?.get(ZONE).map(String::as_str)
+}
+
+fn zone_of(context: &Context, name: &str) -> Option<String> {
+    let key = ObjectKey::new("", name);
+    context.stores.nodes.find(&key).as_deref().and_then(zone).map(ToOwned::to_owned)
+}
+
 async fn reconcile_slices(context: &Context, key: ObjectKey) -> Result<Again, Error> {
     let existing: Vec<_> = context
         .stores
@@ -138,7 +165,8 @@ async fn reconcile_slices(context: &Context, key: ObjectKey) -> Result<Again, Er
         Some((service, _)) if is_deleting(&service.metadata) => return Ok(Again::OnEvent),
         Some((service, spec)) => {
             let pods = candidates(context, service, spec);
-            slices::plan(service, spec, |family| members(service, spec, &pods, family), &existing)
+            let members = |family| members(service, spec, &pods, family);
+            slices::plan(service, spec, members, |node| zone_of(context, node), &existing)
         }
         // The Service is gone, or has lost its selector or become an ExternalName.
         None => slices::Plan { delete: existing, ..slices::Plan::default() },

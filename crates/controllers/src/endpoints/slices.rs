@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::members::{Family, Member, Port, families, is_headless, publishes_not_ready};
@@ -43,11 +45,12 @@ pub(crate) fn is_managed(slice: &EndpointSlice) -> bool {
 }
 
 /// Compares the slices that are with the pods behind the Service. `existing` are the managed slices of this Service;
-/// `members` gives its pods by family.
+/// `members` gives its pods by family, `zone_of` the zone of a node.
 pub(crate) fn plan(
     service: &Service,
     spec: &ServiceSpec,
     members: impl Fn(Family) -> Vec<Member>,
+    zone_of: impl Fn(&str) -> Option<String>,
     existing: &[Arc<EndpointSlice>],
 ) -> Plan {
     let families = families(spec);
@@ -64,7 +67,8 @@ pub(crate) fn plan(
             .clone()
             .filter(|slice| slice.address_type == family.as_str() && belongs_to(slice, service))
             .collect();
-        plan_family(service, spec, family, members(family), &of_family, &mut plan);
+        let endpoints = grouped(members(family), spec, &zone_of);
+        plan_family(service, spec, family, endpoints, &of_family, &mut plan);
     }
     plan
 }
@@ -74,22 +78,29 @@ fn belongs_to(slice: &EndpointSlice, service: &Service) -> bool {
     controller_of(&slice.metadata).is_none_or(|owner| owner.uid == uid(&service.metadata))
 }
 
+/// Endpoints by what they are recognised by, and these by their ports, which a slice has in common.
+type Groups = BTreeMap<Vec<Port>, BTreeMap<String, Endpoint>>;
+
+fn grouped(members: Vec<Member>, spec: &ServiceSpec, zone_of: impl Fn(&str) -> Option<String>) -> Groups {
+    let mut groups = Groups::new();
+    for mut member in members {
+        member.ports.sort();
+        let ports = std::mem::take(&mut member.ports);
+        let zone = member.node.as_deref().and_then(&zone_of);
+        let endpoint = endpoint(member, zone, spec);
+        groups.entry(ports).or_default().insert(identity(&endpoint), endpoint);
+    }
+    groups
+}
+
 fn plan_family(
     service: &Service,
     spec: &ServiceSpec,
     family: Family,
-    members: Vec<Member>,
+    mut groups: Groups,
     existing: &[&Arc<EndpointSlice>],
     plan: &mut Plan,
 ) {
-    let publish_not_ready = publishes_not_ready(spec);
-    let mut groups: BTreeMap<Vec<Port>, BTreeMap<String, Endpoint>> = BTreeMap::new();
-    for mut member in members {
-        member.ports.sort();
-        let ports = std::mem::take(&mut member.ports);
-        let endpoint = endpoint(member, publish_not_ready);
-        groups.entry(ports).or_default().insert(identity(&endpoint), endpoint);
-    }
     if groups.is_empty() {
         // Like Kubernetes, one empty slice says that the Service was looked at and has nobody.
         groups.insert(Vec::new(), BTreeMap::new());
@@ -232,9 +243,11 @@ fn identity(endpoint: &Endpoint) -> String {
     format!("{} {pod}", endpoint.addresses.first().map(String::as_str).unwrap_or_default())
 }
 
-fn endpoint(member: Member, publish_not_ready: bool) -> Endpoint {
-    let ready = publish_not_ready || (member.serving && !member.terminating);
+fn endpoint(member: Member, zone: Option<String>, spec: &ServiceSpec) -> Endpoint {
+    let ready = publishes_not_ready(spec) || (member.serving && !member.terminating);
     Endpoint {
+        hints: hints(&member, zone.as_deref(), spec).filter(|_| ready),
+        zone,
         addresses: vec![member.address],
         conditions: Some(EndpointConditions {
             ready: Some(ready),
@@ -246,6 +259,20 @@ fn endpoint(member: Member, publish_not_ready: bool) -> Endpoint {
         target_ref: Some(member.pod),
         ..Endpoint::default()
     }
+}
+
+/// For whom an endpoint is meant, by `spec.trafficDistribution` (KEP-4444, KEP-3015). Every ready endpoint gets hints,
+/// or proxies would follow none.
+fn hints(member: &Member, zone: Option<&str>, spec: &ServiceSpec) -> Option<EndpointHints> {
+    let for_zones = || zone.map(|name| vec![ForZone { name: name.to_owned() }]);
+    let for_nodes = || member.node.clone().map(|name| vec![ForNode { name }]);
+    let hints = match spec.traffic_distribution.as_deref()? {
+        "PreferClose" | "PreferSameZone" => EndpointHints { for_zones: for_zones(), for_nodes: None },
+        // The zone is for nodes without an endpoint of their own.
+        "PreferSameNode" => EndpointHints { for_zones: for_zones(), for_nodes: for_nodes() },
+        _ => return None,
+    };
+    (hints != EndpointHints::default()).then_some(hints)
 }
 
 fn slice_port(port: &Port) -> EndpointPort {

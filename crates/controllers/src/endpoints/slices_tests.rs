@@ -10,7 +10,8 @@ use crate::samples::{changed, ready_pod, service, shared};
 
 fn planned(service: &Service, pods: &[Arc<Pod>], existing: &[Arc<EndpointSlice>]) -> Plan {
     let spec = service.spec.clone().unwrap();
-    plan(service, &spec, |family| members(service, &spec, pods, family), existing)
+    let zone_of = |node: &str| Some(node.replace("node", "zone"));
+    plan(service, &spec, |family| members(service, &spec, pods, family), zone_of, existing)
 }
 
 /// What is there after a plan was carried out.
@@ -76,6 +77,25 @@ fn a_service_that_publishes_unready_addresses_calls_them_ready() {
     let plan = planned(&service, &shared(vec![unready]), &[]);
     let conditions = plan.create[0].endpoints[0].conditions.as_ref().unwrap();
     assert_eq!((conditions.ready, conditions.serving), (Some(true), Some(false)));
+}
+
+#[test]
+fn endpoints_are_meant_for_who_is_near_when_the_service_says_so() {
+    let hints = |distribution: &str, pod: Pod| {
+        let service: Service = changed(&service(), &json!({"spec": {"trafficDistribution": distribution}}));
+        let endpoint = planned(&service, &shared(vec![pod]), &[]).create[0].endpoints[0].clone();
+        assert_eq!(endpoint.zone.as_deref(), Some("zone1"));
+        serde_json::to_value(endpoint.hints).unwrap()
+    };
+    let zone = json!({"forZones": [{"name": "zone1"}]});
+    assert_eq!(hints("PreferClose", numbered(1)), zone);
+    assert_eq!(hints("PreferSameZone", numbered(1)), zone);
+    let both = json!({"forZones": [{"name": "zone1"}], "forNodes": [{"name": "node1"}]});
+    assert_eq!(hints("PreferSameNode", numbered(1)), both);
+    let unready: Pod = changed(&numbered(1), &json!({"status": {"conditions": null}}));
+    assert_eq!(hints("PreferClose", unready), json!(null));
+    let plain = planned(&service(), &shared(vec![numbered(1)]), &[]);
+    assert_eq!(plain.create[0].endpoints[0].hints, None);
 }
 
 #[test]

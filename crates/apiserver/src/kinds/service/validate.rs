@@ -198,7 +198,13 @@ fn policies(object: &Value, spec: &Value, causes: &mut Vec<Cause>) {
         }
     }
     if spec.get("trafficDistribution").is_some() {
-        field::one_of(spec, "trafficDistribution", "spec", &["PreferClose"], causes);
+        field::one_of(
+            spec,
+            "trafficDistribution",
+            "spec",
+            &["PreferClose", "PreferSameZone", "PreferSameNode"],
+            causes,
+        );
     }
 }
 
