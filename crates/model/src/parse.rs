@@ -23,7 +23,7 @@ pub enum Problem {
     },
     /// An address at which no endpoint can be reached from another machine.
     #[error(
-        "{0} is a loopback, link-local, multicast or unspecified address, where no other machine reaches an endpoint"
+        "{0} is a loopback, link-local, multicast or unspecified address, where no other machine reaches anybody"
     )]
     Unreachable(String),
     /// A duration that cannot be.

@@ -8,7 +8,7 @@ use model::{
 };
 use serde::Deserialize;
 
-use super::{Named, Skipped, Wire, label, or_default, resource, slim_metadata};
+use super::{Named, Skipped, Wire, is_reachable, label, or_default, resource, slim_metadata};
 
 /// Names the Service that a slice belongs to (well-known label).
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -229,13 +229,4 @@ impl Hints {
         let nodes: Vec<_> = self.for_nodes.iter().map(|node| node.name.as_str().into()).collect();
         (!zones.is_empty() || !nodes.is_empty()).then(|| Box::new(model::Hints { zones, nodes }))
     }
-}
-
-/// Whether an endpoint can be there (the API's `ValidateEndpointIP`).
-fn is_reachable(address: IpAddr) -> bool {
-    let link_local = match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    !(link_local || address.is_loopback() || address.is_multicast() || address.is_unspecified())
 }

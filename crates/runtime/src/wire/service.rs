@@ -11,7 +11,7 @@ use model::{
 };
 use serde::Deserialize;
 
-use super::{Named, Skipped, Wire, label, or_default, resource, slim_metadata};
+use super::{Named, Skipped, Wire, is_reachable, label, or_default, resource, slim_metadata};
 
 /// Hands a Service to a proxy of that name (well-known label).
 const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -264,7 +264,9 @@ impl BalancerStatus {
 }
 
 fn address(text: &str) -> Result<IpAddr, Problem> {
-    text.parse().map_err(|_| Problem::Address(text.to_owned()))
+    let address = text.parse().map_err(|_| Problem::Address(text.to_owned()))?;
+    // A door at a loopback address would take it from the node's own programs.
+    if is_reachable(address) { Ok(address) } else { Err(Problem::Unreachable(text.to_owned())) }
 }
 
 /// Those that can be read; empty ones and `None` stand for none.

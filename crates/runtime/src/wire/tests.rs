@@ -256,3 +256,26 @@ fn hints_and_unreachable_endpoints() {
     assert_eq!((&*hints.zones[0], hints.nodes[0].as_str()), ("a", "node1"));
     assert_eq!(plain.hints, None);
 }
+
+#[test]
+fn no_door_is_at_an_address_that_means_every_machine_to_itself() {
+    let (service, errors) = service(json!({
+        "clusterIPs": ["10.96.0.7", "::"],
+        "externalIPs": ["127.0.0.1", "203.0.113.7", "169.254.0.9", "fe80::1", "224.0.0.1"],
+        "ports": [{"port": 80}],
+    }));
+    assert_eq!(service.cluster_addresses, ["10.96.0.7".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(service.external_addresses, ["203.0.113.7".parse::<std::net::IpAddr>().unwrap()]);
+    let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.clusterIPs[1]",
+            "spec.externalIPs[0]",
+            "spec.externalIPs[2]",
+            "spec.externalIPs[3]",
+            "spec.externalIPs[4]"
+        ]
+    );
+    assert!(errors[1].to_string().contains("127.0.0.1 is a loopback"), "{}", errors[1]);
+}
