@@ -2,6 +2,7 @@ use ipnet::IpNet;
 use model::{Changes, NodeName, Snapshot};
 use netstate::conntrack::ConntrackError;
 use netstate::nft::{InterfaceName, NftError};
+use netstate::relay::RelayError;
 
 /// What the proxy must know of the node it works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,9 @@ pub enum SyncError {
     /// Stale connections could not be deleted; the rules are in place.
     #[error("stale connections could not be deleted: {0}")]
     Conntrack(#[from] ConntrackError),
+    /// A relay could not be opened. The others are there and so are the rules, which refuse what it would carry.
+    #[error("a service is refused: {0}")]
+    Relay(#[from] RelayError),
 }
 
 impl SyncError {
@@ -80,6 +84,7 @@ impl SyncError {
         match self {
             Self::Nft(error) => error.is_transient() || error.is_not_found(),
             Self::Conntrack(error) => error.is_transient(),
+            Self::Relay(error) => error.is_transient(),
         }
     }
 }

@@ -138,9 +138,17 @@ impl Behind {
     /// Whom connections are led to. With [`Behind::outside`] only those of pods and of the node itself, which are
     /// inside the cluster already and need not keep to the node.
     pub(crate) fn inside(&self) -> &Ends {
-        match (self.kind, self.policy, &self.port.local) {
-            (DoorKind::Cluster, TrafficPolicy::Local, Some(local)) => local,
-            _ => &self.port.cluster,
+        match (self.inside_policy(), &self.port.local) {
+            (TrafficPolicy::Local, Some(local)) => local,
+            (TrafficPolicy::Cluster, _) | (TrafficPolicy::Local, None) => &self.port.cluster,
+        }
+    }
+
+    /// Whether those who go [`Behind::inside`] are kept to this node's endpoints.
+    pub(crate) fn inside_policy(&self) -> TrafficPolicy {
+        match self.kind {
+            DoorKind::Cluster => self.policy,
+            DoorKind::External | DoorKind::LoadBalancer | DoorKind::Node => TrafficPolicy::Cluster,
         }
     }
 

@@ -16,7 +16,9 @@ pub mod nftables;
 pub mod node_names;
 #[cfg(test)]
 mod sample;
+pub mod userspace;
 
 pub use dataplane::{Dataplane, LocalTraffic, NodeContext, NodePortAddresses, SyncError, SyncReport};
 pub use netstate::conntrack::ConntrackError;
 pub use netstate::nft::NftError;
+pub use netstate::relay::RelayError;

@@ -14,15 +14,15 @@ const FIRST_PORT: u16 = 10_400;
 
 /// The relays of an imaginary node. Clones share them, so a test keeps one while a driver owns the other. Ports are not
 /// used twice.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct FakeRelays {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     open: BTreeMap<RelayName, Open>,
-    given: u16,
+    next_port: u16,
     calls: usize,
     failures: Vec<i32>,
 }
@@ -37,7 +37,8 @@ struct Open {
 impl FakeRelays {
     /// A node without relays.
     pub fn new() -> Self {
-        Self::default()
+        let state = State { open: BTreeMap::new(), next_port: FIRST_PORT, calls: 0, failures: Vec::new() };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// The relays that are there, with their ports.
@@ -61,6 +62,11 @@ impl FakeRelays {
         open.balancer.choose(client, now)
     }
 
+    /// Gives away ports from this one on.
+    pub fn give_ports_from(&self, port: u16) {
+        self.lock().next_port = port;
+    }
+
     /// Lets the next relay that is to be opened fail with this error number; once for each call.
     pub fn fail_next_open(&self, errno: i32) {
         self.lock().failures.push(errno);
@@ -68,6 +74,12 @@ impl FakeRelays {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for FakeRelays {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -87,8 +99,8 @@ impl RelayPort for FakeRelays {
             let source = io::Error::from_raw_os_error(state.failures.remove(0));
             return Err(RelayError::Socket { relay: name.clone(), source });
         }
-        let port = FIRST_PORT + state.given;
-        state.given += 1;
+        let port = state.next_port;
+        state.next_port += 1;
         let balancer = Balancer::new(relay.backends.clone());
         state.open.insert(name.clone(), Open { relay: relay.clone(), port, balancer });
         Ok(port)
