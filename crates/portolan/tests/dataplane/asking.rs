@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use model::Protocol;
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
@@ -34,21 +35,24 @@ pub enum Asker {
     RemotePod,
     /// A machine beyond the router.
     Outside,
+    /// Another one.
+    Elsewhere,
 }
 
 impl Asker {
-    /// The address it asks from.
-    pub fn address(self) -> IpAddr {
-        let text = match self {
-            Self::Pod => "10.244.1.4",
-            Self::Endpoint => "10.244.1.2",
-            Self::OtherEndpoint => "10.244.1.3",
-            Self::Node => "10.100.0.2",
-            Self::Loopback => "127.0.0.1",
-            Self::RemotePod => "10.244.2.3",
-            Self::Outside => "192.0.2.2",
+    /// The address it asks from, of the same family as the one it asks for.
+    pub fn address(self, to: IpAddr) -> IpAddr {
+        let (v4, v6) = match self {
+            Self::Pod => ("10.244.1.4", "fd00:10:244:1::4"),
+            Self::Endpoint => ("10.244.1.2", "fd00:10:244:1::2"),
+            Self::OtherEndpoint => ("10.244.1.3", "fd00:10:244:1::3"),
+            Self::Node => ("10.100.0.2", "fd00:10:100::2"),
+            Self::Loopback => ("127.0.0.1", "::1"),
+            Self::RemotePod => ("10.244.2.3", "fd00:10:244:2::3"),
+            Self::Outside => ("192.0.2.2", "2001:db8:2::2"),
+            Self::Elsewhere => ("192.0.2.3", "2001:db8:2::3"),
         };
-        text.parse().unwrap()
+        if to.is_ipv4() { v4 } else { v6 }.parse().unwrap()
     }
 }
 
@@ -66,7 +70,9 @@ pub enum Reply {
     Refused,
     /// A router on the way has no route there.
     NoRoute,
-    /// Anything else, such as silence.
+    /// Nothing, for as long as one waited.
+    Silence,
+    /// Anything else.
     Failed(ErrorKind),
 }
 
@@ -76,6 +82,7 @@ impl fmt::Display for Reply {
             Self::Answer { by, seen } => write!(f, "{by} sees {seen}"),
             Self::Refused => f.write_str("refused"),
             Self::NoRoute => f.write_str("no route"),
+            Self::Silence => f.write_str("silence"),
             Self::Failed(why) => write!(f, "{why}"),
         }
     }
@@ -133,39 +140,55 @@ impl Client {
 impl World {
     /// Connects and asks once.
     pub fn ask(&self, from: Asker, protocol: Protocol, to: &str) -> Reply {
-        reply(self.try_client(from, protocol, to).and_then(|mut client| client.try_ask()))
+        self.ask_within(PATIENCE, from, protocol, to)
+    }
+
+    /// The same with another patience.
+    pub fn ask_within(&self, patience: Duration, from: Asker, protocol: Protocol, to: &str) -> Reply {
+        reply(self.try_client(patience, from, protocol, to).and_then(|mut client| client.try_ask()))
     }
 
     /// Connects. A UDP client has not sent anything yet.
     pub fn client(&self, from: Asker, protocol: Protocol, to: &str) -> Client {
-        self.try_client(from, protocol, to).unwrap()
+        self.try_client(PATIENCE, from, protocol, to).unwrap()
     }
 
-    fn try_client(&self, from: Asker, protocol: Protocol, to: &str) -> io::Result<Client> {
+    fn try_client(
+        &self,
+        patience: Duration,
+        from: Asker,
+        protocol: Protocol,
+        to: &str,
+    ) -> io::Result<Client> {
         let to: SocketAddr = to.parse().unwrap();
-        let own = SocketAddr::new(from.address(), 0);
+        let own = SocketAddr::new(from.address(to.ip()), 0);
         let open = || match protocol {
             Protocol::Udp => {
                 let socket = UdpSocket::bind(own)?;
                 socket.connect(to)?;
-                socket.set_read_timeout(Some(PATIENCE))?;
+                socket.set_read_timeout(Some(patience))?;
                 Ok(Client::Datagram(socket))
             }
-            Protocol::Tcp | Protocol::Sctp => stream(own, to).map(Client::Stream),
+            Protocol::Tcp | Protocol::Sctp => stream(patience, own, to).map(Client::Stream),
         };
         self.place(from).run(open).unwrap()
     }
 }
 
 /// The standard library cannot choose the source of a connection.
-fn stream(own: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
-    let descriptor = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+fn stream(patience: Duration, own: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let family = if own.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let descriptor = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     bind(descriptor.as_raw_fd(), &SockaddrStorage::from(own))?;
     // A connection attempt is given up by the timeout for sending.
-    setsockopt(&descriptor, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE.as_secs().cast_signed()))?;
+    setsockopt(
+        &descriptor,
+        sockopt::SendTimeout,
+        &TimeVal::milliseconds(i64::try_from(patience.as_millis()).unwrap()),
+    )?;
     connect(descriptor.as_raw_fd(), &SockaddrStorage::from(to))?;
     let stream = TcpStream::from(descriptor);
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     Ok(stream)
 }
 
@@ -173,6 +196,9 @@ fn reply(outcome: io::Result<Reply>) -> Reply {
     outcome.unwrap_or_else(|error| match error.kind() {
         ErrorKind::ConnectionRefused => Reply::Refused,
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => Reply::NoRoute,
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => Reply::Silence,
+        // A connection attempt that was given up.
+        _ if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => Reply::Silence,
         other => Reply::Failed(other),
     })
 }

@@ -4,7 +4,7 @@ use model::Protocol;
 use proxy::{Dataplane as _, SyncReport};
 
 use crate::asking::{Asker, Reply};
-use crate::cases::objects;
+use crate::cases::{Settings, objects};
 use crate::cluster::{ALL, Cluster, httpd};
 use crate::world::World;
 
@@ -22,7 +22,7 @@ fn foreign(world: &World) -> String {
 fn a_restart_without_memory_removes_exactly_our_orphans() {
     let world = World::new();
     world.nft(FOREIGN);
-    let mut cluster = Cluster::new(world.proxy(), objects());
+    let mut cluster = Cluster::new(world.proxy(), objects(Settings::Usual));
     cluster.sync();
     let (table, others) = (world.service_table(), foreign(&world));
 
@@ -52,18 +52,18 @@ fn a_restart_without_memory_removes_exactly_our_orphans() {
 #[test]
 fn what_others_destroy_is_noticed_and_mended() {
     let world = World::new();
-    let mut cluster = Cluster::new(world.proxy(), objects());
+    let mut cluster = Cluster::new(world.proxy(), objects(Settings::Usual));
     cluster.sync();
     // The last of them, so that the others are in the slots that a first sync gives them.
     cluster.apply(httpd(&ALL[..2]));
     let table = world.service_table();
-    let ask = || world.ask(Asker::Pod, Protocol::Tcp, "10.96.0.14:8080");
+    let ask = || world.ask(Asker::Pod, Protocol::Tcp, "10.96.0.7:8080");
     let served = ask();
     for damage in [
         "flush table ip portolan-services",
         "flush map ip portolan-services endpoints",
         "delete table ip portolan-services",
-        "delete element ip portolan-services services { 10.96.0.14 . tcp . 8080 }",
+        "delete element ip portolan-services services { 10.96.0.7 . tcp . 8080 }",
     ] {
         assert!(!cluster.proxy.may_be_disturbed().unwrap(), "before {damage}");
         world.nft(damage);

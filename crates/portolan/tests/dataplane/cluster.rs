@@ -79,21 +79,6 @@ pub fn ready(address: &str) -> Endpoint {
     }
 }
 
-/// One whose readiness probe fails.
-pub fn unready(address: &str) -> Endpoint {
-    Endpoint { ready: false, serving: false, ..ready(address) }
-}
-
-/// One whose pod is being deleted and still answers.
-pub fn draining(address: &str) -> Endpoint {
-    Endpoint { ready: false, terminating: true, ..ready(address) }
-}
-
-/// One whose pod is being deleted and no longer answers.
-pub fn leaving(address: &str) -> Endpoint {
-    Endpoint { serving: false, ..draining(address) }
-}
-
 fn number(port: u16) -> Port {
     Port::try_from(i64::from(port)).unwrap()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use kernel::conntrack::Conntrack;
@@ -10,27 +11,50 @@ use kernel::netns::{Netns, TemporaryNamespace};
 use kernel::nft::Nftables;
 use kernel::sysctl::Sysctls;
 use netstate::link::LinkName;
+use netstate::nft::InterfaceName;
 use netstate::sysctl::{SysctlKey, apply};
 use podnet::{Config, MemoryStore, PodNetwork, Ports, SandboxId};
-use proxy::NodeContext;
 use proxy::nftables::NftablesProxy;
+use proxy::{Dataplane, LocalTraffic, NodeContext, NodePortAddresses};
 
 use crate::asking::Asker;
+use crate::cases::Settings;
+use crate::modes::Mode;
 use crate::servers::Servers;
 
-/// Where somebody listens, TCP and UDP alike: three endpoints with two ports each, the node at a port that is a node
-/// port for TCP alone, and a machine of the world.
-const LISTENERS: [(Asker, &str); 9] = [
+/// Where somebody listens, TCP and UDP alike: three endpoints with two ports each, the node at ports that are a node port
+/// elsewhere or for others, and a machine of the world.
+const LISTENERS: [(Asker, &str); 24] = [
     (Asker::Endpoint, "10.244.1.2:80"),
     (Asker::Endpoint, "10.244.1.2:81"),
+    (Asker::Endpoint, "[fd00:10:244:1::2]:80"),
+    (Asker::Endpoint, "[fd00:10:244:1::2]:81"),
     (Asker::OtherEndpoint, "10.244.1.3:80"),
     (Asker::OtherEndpoint, "10.244.1.3:81"),
+    (Asker::OtherEndpoint, "[fd00:10:244:1::3]:80"),
+    (Asker::OtherEndpoint, "[fd00:10:244:1::3]:81"),
     (Asker::RemotePod, "10.244.2.2:80"),
     (Asker::RemotePod, "10.244.2.2:81"),
+    (Asker::RemotePod, "[fd00:10:244:2::2]:80"),
+    (Asker::RemotePod, "[fd00:10:244:2::2]:81"),
+    (Asker::Node, "10.100.0.2:6443"),
     (Asker::Node, "10.100.0.2:30000"),
+    (Asker::Node, "10.100.0.2:30002"),
+    (Asker::Node, "10.100.0.2:30990"),
     (Asker::Node, "127.0.0.1:30000"),
+    (Asker::Node, "[fd00:10:100::2]:30000"),
+    (Asker::Node, "[fd00:10:100::2]:30212"),
+    (Asker::Node, "[::1]:30220"),
     (Asker::Outside, "192.0.2.2:8080"),
+    (Asker::Outside, "192.0.2.3:8080"),
+    (Asker::Outside, "[2001:db8:2::2]:8080"),
+    (Asker::Outside, "[2001:db8:2::3]:8080"),
 ];
+
+/// Whether anybody listens there.
+pub fn is_listening(at: SocketAddr) -> bool {
+    LISTENERS.iter().any(|(_, listener)| *listener == at.to_string())
+}
 
 /// The namespaces and who listens in them. Everything goes when this is dropped.
 pub struct World {
@@ -54,11 +78,14 @@ impl World {
         let (router, node, remote, outside) = (make("router"), make("node"), make("remote"), make("outside"));
         lay_cables(&router, &node, &remote, &outside);
         let pod_network = pod_network(&node);
+        ip(&node, "address add fd00:10:244:1::1/64 dev cbr0 nodad\n");
         // Addresses are given in order.
         let pods = ["10.244.1.2", "10.244.1.3", "10.244.1.4"].map(|address| {
             let pod = make("pod");
             let given = pod_network.add(&SandboxId::new(address), &pod.namespace_path()).unwrap();
             assert_eq!(given.address.to_string(), address);
+            let own = format!("fd00:10:244:1::{}", &address["10.244.1.".len()..]);
+            add_ipv6(&pod, &own);
             pod
         });
         let [endpoint, other_endpoint, client] = pods;
@@ -68,7 +95,7 @@ impl World {
             Asker::OtherEndpoint => &other_endpoint,
             Asker::Node | Asker::Loopback => &node,
             Asker::RemotePod => &remote,
-            Asker::Outside => &outside,
+            Asker::Outside | Asker::Elsewhere => &outside,
         };
         let servers = Servers::start(LISTENERS.map(|(from, at)| (&**place(from), at.parse().unwrap())));
         Self {
@@ -92,7 +119,7 @@ impl World {
             Asker::OtherEndpoint => &self.other_endpoint,
             Asker::Node | Asker::Loopback => &self.node,
             Asker::RemotePod => &self.remote,
-            Asker::Outside => &self.outside,
+            Asker::Outside | Asker::Elsewhere => &self.outside,
         }
     }
 
@@ -100,7 +127,21 @@ impl World {
     pub fn proxy(&self) -> RealProxy {
         let (nft, conntrack) =
             self.node.run(|| (Nftables::open().unwrap(), Conntrack::open().unwrap())).unwrap();
-        NftablesProxy::new(context(), nft, conntrack)
+        NftablesProxy::new(context(Settings::Usual), nft, conntrack)
+    }
+
+    /// A proxy of the node in some mode, that has not looked at the kernel yet.
+    pub fn dataplane(&self, mode: Mode, settings: Settings) -> Box<dyn Dataplane> {
+        let context = context(settings);
+        let open = || -> Box<dyn Dataplane> {
+            match mode {
+                Mode::Nftables => {
+                    let (nft, conntrack) = (Nftables::open().unwrap(), Conntrack::open().unwrap());
+                    Box::new(NftablesProxy::new(context, nft, conntrack))
+                }
+            }
+        };
+        self.node.run(open).unwrap()
     }
 
     /// Runs `nft` on the node and returns what it prints.
@@ -116,9 +157,22 @@ impl World {
     }
 }
 
-/// Of the node.
-pub fn context() -> NodeContext {
-    NodeContext::new("node1".into(), vec!["10.244.0.0/16".parse().unwrap()])
+/// What the proxy of node1 is told.
+pub fn context(settings: Settings) -> NodeContext {
+    let ranges = || ["10.244.0.0/16", "fd00:10:244::/48"].map(|range| range.parse().unwrap()).to_vec();
+    let usual = NodeContext::new("node1".into(), ranges());
+    let pods = |pods| NodeContext { pods, ..usual.clone() };
+    match settings {
+        Settings::Usual => usual,
+        Settings::MasqueradeAll => NodeContext { masquerade_all: true, ..usual },
+        Settings::PodsUnknown => pods(LocalTraffic::Unknown),
+        Settings::PodsByBridge => pods(LocalTraffic::Interface(InterfaceName::new("cbr0").unwrap())),
+        Settings::PodsByPrefix => pods(LocalTraffic::InterfacePrefix(InterfaceName::new("cb").unwrap())),
+        Settings::OneNodePortAddress => {
+            let addresses = ["10.100.0.22/32", "fd00:10:100::22/128"].map(|range| range.parse().unwrap());
+            NodeContext { node_port_addresses: NodePortAddresses::Ranges(addresses.to_vec()), ..usual }
+        }
+    }
 }
 
 /// Of the node's pods.
@@ -145,7 +199,21 @@ fn pod_network(node: &TemporaryNamespace) -> PodNetwork {
     network
 }
 
-/// The router leads service addresses to node1, which a real one does not: so the tests can ask for them from outside.
+/// A pod's second address, with the node as its only neighbour, as in IPv4.
+fn add_ipv6(pod: &TemporaryNamespace, address: &str) {
+    let commands = format!(
+        "address add {address}/128 dev eth0 nodad
+route add fd00:10:244:1::1 dev eth0
+route add default via fd00:10:244:1::1
+"
+    );
+    // Otherwise the node tells pods to talk to each other directly, past its own translation.
+    set(pod, &[(SysctlKey::new("net.ipv6.conf.eth0.accept_redirects"), "0")]);
+    ip(pod, &commands);
+}
+
+/// The router leads service addresses to node1, and most of those of load balancers and of the outside: so the tests can
+/// ask for them from outside. Nobody knows a way to the rest.
 fn lay_cables(
     router: &TemporaryNamespace,
     node: &TemporaryNamespace,
@@ -165,32 +233,49 @@ link set node2 master lan0 up
 link add wan0 type veth peer name eth0 netns {outside_name}
 link set wan0 up
 address add 192.0.2.1/24 dev wan0
+address add fd00:10:100::1/64 dev lan0 nodad
+address add 2001:db8:2::1/64 dev wan0 nodad
 route add 10.244.1.0/24 via 10.100.0.2
 route add 10.244.2.0/24 via 10.100.0.3
 route add 10.96.0.0/24 via 10.100.0.2
+route add 198.51.100.0/25 via 10.100.0.2
+route add 198.51.100.128/26 via 10.100.0.2
+route add 203.0.113.0/25 via 10.100.0.2
+route add 203.0.113.128/26 via 10.100.0.2
 route add prohibit default
+route add fd00:10:244:1::/64 via fd00:10:100::2
+route add fd00:10:244:2::/64 via fd00:10:100::3
+route add fd00:10:96::/112 via fd00:10:100::2
+route add 2001:db8:1::/64 via fd00:10:100::2
+route add 2001:db8:3::/64 via fd00:10:100::2
+route add unreachable ::/0
 "
     );
     ip(router, &routing);
     // Refusals are told by ICMP, by default to one peer no more than one a second.
-    let quick = (SysctlKey::new("net.ipv4.icmp_ratelimit"), "0");
-    let forward = (SysctlKey::new("net.ipv4.ip_forward"), "1");
-    let redirects = |link| (SysctlKey::ipv4_conf(link, "send_redirects"), "0");
-    set(router, &[quick.clone(), forward, redirects("all"), redirects("lan0")]);
-    set(node, &[quick]);
-    let machine = |address: &str, gateway: &str| {
-        format!(
-            "link set lo up
-link set eth0 up
-address add {address} dev eth0
-route add default via {gateway}
-"
-        )
+    let quick = ["net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"].map(|key| (SysctlKey::new(key), "0"));
+    let forward_ipv6 = (SysctlKey::new("net.ipv6.conf.all.forwarding"), "1");
+    let forward = [(SysctlKey::new("net.ipv4.ip_forward"), "1"), forward_ipv6.clone()];
+    let redirects = ["all", "lan0"].map(|link| (SysctlKey::ipv4_conf(link, "send_redirects"), "0"));
+    set(router, &[quick.as_slice(), &forward, &redirects].concat());
+    set(node, &[quick.as_slice(), &[forward_ipv6]].concat());
+    let machine = |addresses: &[&str], gateways: [&str; 2]| {
+        let mut commands = "link set lo up\nlink set eth0 up\n".to_owned();
+        for address in addresses {
+            // It is nobody else's, and looking for that would take a second.
+            let nodad = if address.contains(':') { " nodad" } else { "" };
+            commands += &format!("address add {address} dev eth0{nodad}\n");
+        }
+        commands + &gateways.map(|gateway| format!("route add default via {gateway}\n")).concat()
     };
-    ip(node, &machine("10.100.0.2/24", "10.100.0.1"));
-    ip(outside, &machine("192.0.2.2/24", "192.0.2.1"));
-    let pods = "address add 10.244.2.2/32 dev lo\naddress add 10.244.2.3/32 dev lo\n";
-    ip(remote, &(machine("10.100.0.3/24", "10.100.0.1") + pods));
+    let lan = ["10.100.0.1", "fd00:10:100::1"];
+    let own = ["10.100.0.2/24", "10.100.0.22/24", "fd00:10:100::2/64", "fd00:10:100::22/128 preferred_lft 0"];
+    ip(node, &machine(&own, lan));
+    let world = ["192.0.2.2/24", "192.0.2.3/24", "2001:db8:2::2/64", "2001:db8:2::3/64"];
+    ip(outside, &machine(&world, ["192.0.2.1", "2001:db8:2::1"]));
+    let pods = ["10.244.2.2/32", "10.244.2.3/32", "fd00:10:244:2::2/128", "fd00:10:244:2::3/128"];
+    let pods = pods.map(|address| format!("address add {address} dev lo\n")).concat();
+    ip(remote, &(machine(&["10.100.0.3/24", "fd00:10:100::3/64"], lan) + &pods));
 }
 
 fn set(namespace: &TemporaryNamespace, wanted: &[(SysctlKey, &str)]) {
