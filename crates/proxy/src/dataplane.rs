@@ -1,8 +1,13 @@
 use ipnet::IpNet;
 use model::{Changes, NodeName, Snapshot};
 use netstate::conntrack::ConntrackError;
+use netstate::ipset::IpsetError;
+use netstate::iptables::IptablesError;
+use netstate::ipvs::IpvsError;
+use netstate::namespace::LinkError;
 use netstate::nft::{InterfaceName, NftError};
 use netstate::relay::RelayError;
+use netstate::sysctl::SysctlError;
 
 /// What the proxy must know of the node it works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +75,21 @@ pub enum SyncError {
     /// nftables could not be read or changed.
     #[error("services could not be written to the kernel: {0}")]
     Nft(#[from] NftError),
+    /// IPVS could not be read or changed.
+    #[error("services could not be written to the kernel: {0}")]
+    Ipvs(#[from] IpvsError),
+    /// ipsets could not be read or changed.
+    #[error("services could not be written to the kernel: {0}")]
+    Ipset(#[from] IpsetError),
+    /// iptables could not be read or changed.
+    #[error("services could not be written to the kernel: {0}")]
+    Iptables(#[from] IptablesError),
+    /// Virtual addresses could not be given to the node.
+    #[error("virtual addresses could not be written to the kernel: {0}")]
+    Link(#[from] LinkError),
+    /// A setting could not be made.
+    #[error(transparent)]
+    Setting(#[from] SysctlError),
     /// Stale connections could not be deleted; the rules are in place.
     #[error("stale connections could not be deleted: {0}")]
     Conntrack(#[from] ConntrackError),
@@ -83,6 +103,11 @@ impl SyncError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Nft(error) => error.is_transient() || error.is_not_found(),
+            Self::Ipvs(error) => error.is_transient() || error.is_not_found() || error.is_exists(),
+            Self::Ipset(error) => error.is_transient() || error.is_not_found(),
+            Self::Iptables(error) => error.is_transient() || error.is_not_found(),
+            Self::Link(error) => error.is_transient() || error.is_not_found() || error.is_exists(),
+            Self::Setting(_) => false,
             Self::Conntrack(error) => error.is_transient(),
             Self::Relay(error) => error.is_transient(),
         }

@@ -12,10 +12,12 @@ mod books;
 mod dataplane;
 mod door_words;
 mod doors;
+pub mod ipvs;
 pub mod nftables;
 pub mod node_names;
 #[cfg(test)]
 mod sample;
+mod stale;
 pub mod userspace;
 
 pub use dataplane::{Dataplane, LocalTraffic, NodeContext, NodePortAddresses, SyncError, SyncReport};

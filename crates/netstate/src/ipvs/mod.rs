@@ -16,6 +16,7 @@ mod print;
 mod scheduler;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -4,12 +4,13 @@ use model::{AddressFamily, Changes, ServiceKey, Snapshot};
 use netstate::conntrack::{ConntrackPort, Filter};
 use netstate::nft::{Missing, NftPort, Op, Transaction, diff};
 
+use super::affinity;
 use super::layout::{self, AFFINITY};
 use super::plan::{self, Shapes};
-use super::{affinity, stale};
 use crate::books::{Books, Fragment};
 use crate::door_words::FAMILIES;
 use crate::doors::{Door, ServicePlan, Slots, plan_service};
+use crate::stale;
 use crate::{Dataplane, NodeContext, SyncError, SyncReport};
 
 /// The nftables mode of one node.

@@ -29,7 +29,6 @@ mod driver;
 mod layout;
 mod plan;
 mod shape;
-mod stale;
 
 pub use driver::NftablesProxy;
 pub use layout::{MASQUERADE_MARK, TABLE, TABLE_IPV6};

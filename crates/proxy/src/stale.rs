@@ -19,7 +19,7 @@ use crate::doors::{Behind, Door, Slots};
 const ALL_UDP: Filter = Filter::protocol(L4Protocol::UDP);
 
 /// The connections to forget after a change.
-pub(super) fn after_change(delta: &Delta) -> Vec<Filter> {
+pub(crate) fn after_change(delta: &Delta) -> Vec<Filter> {
     let doors: BTreeSet<&Door> =
         delta.before.doors.keys().chain(delta.after.doors.keys()).filter(|door| is_udp(door)).collect();
     let mut filters = Vec::new();
@@ -42,7 +42,7 @@ pub(super) fn after_change(delta: &Delta) -> Vec<Filter> {
 /// The connections to forget among all there are, when it is not known what changed.
 ///
 /// `own` are addresses of the node, `before` holds the doors that the kernel had open.
-pub(super) fn among(
+pub(crate) fn among(
     connections: &[Connection],
     own: &[IpAddr],
     before: &BTreeMap<Door, Slots>,
@@ -71,7 +71,7 @@ pub(super) fn among(
 }
 
 /// Every UDP connection.
-pub(super) fn udp() -> Filter {
+pub(crate) fn udp() -> Filter {
     ALL_UDP
 }
 
