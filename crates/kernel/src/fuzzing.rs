@@ -2,6 +2,8 @@
 //! one likes, the tests here for a moment.
 
 use netstate::ipset::{Saved, Sets};
+use netstate::iptables::{self, Table};
+use netstate::nft::Family;
 
 use crate::nfnetlink::{Attributes, Messages};
 use crate::{ipset, ipvs};
@@ -32,11 +34,24 @@ pub fn ipset_reply(bytes: &[u8]) {
     }
 }
 
+/// What `iptables-save` might print, of either family: what is read of it is printed and read again as the same.
+pub fn iptables_save(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for (family, table) in [(Family::Ip, Table::Nat), (Family::Ip6, Table::Filter)] {
+        let Ok(chains) = iptables::parse(family, table, &text) else {
+            continue;
+        };
+        let printed = iptables::save(family, table, &chains);
+        let again = iptables::parse(family, table, &printed);
+        assert_eq!(again.as_ref(), Ok(&chains), "{printed}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use netstate::ipset::{self as sets, IpPort, Member, SetKind, SetName};
     use netstate::ipvs::{Op, Scheduler, ServiceId, Settings};
-    use netstate::nft::{Family, L4Protocol};
+    use netstate::nft::L4Protocol;
     use proptest::prelude::*;
 
     use super::*;
@@ -58,11 +73,70 @@ mod tests {
         seeds
     }
 
+    const WORDS: [&str; 36] = [
+        "\n-A A",
+        "\n:B - [0:0]",
+        "!",
+        "-s",
+        "-d",
+        "-i",
+        "-o",
+        "-p",
+        "-m",
+        "-j",
+        "-g",
+        "A",
+        "10.0.0.0/8",
+        "fd00::/8",
+        "1.2.3.4",
+        "cbr0",
+        "cali+",
+        "tcp",
+        "udp",
+        "6",
+        "--dport",
+        "80",
+        "comment",
+        "--comment",
+        "\"a b\"",
+        "\"",
+        "\\",
+        "mark",
+        "--mark",
+        "0x4000/0x4000",
+        "addrtype",
+        "--src-type",
+        "LOCAL",
+        "DNAT",
+        "--to-destination",
+        "[fd00::1]:80",
+    ];
+
     proptest! {
         #[test]
         fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             ipvs_reply(&bytes);
             ipset_reply(&bytes);
+            iptables_save(&bytes);
+        }
+
+        /// Pieces of a listing in any order.
+        #[test]
+        fn damaged_listings_can_be_read(
+            pieces in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..40),
+            damage in any::<(prop::sample::Index, u8)>(),
+        ) {
+            let mut text = String::from("*nat\n:A - [0:0]\n-A A");
+            for (place, space) in pieces {
+                text.push_str(if space { " " } else { "" });
+                text.push_str(WORDS[place.index(WORDS.len())]);
+            }
+            text.push_str("\nCOMMIT\n");
+            let mut bytes = text.into_bytes();
+            iptables_save(&bytes);
+            let place = damage.0.index(bytes.len());
+            bytes[place] = damage.1;
+            iptables_save(&bytes);
         }
 
         #[test]

@@ -2,12 +2,14 @@
 //!
 //! Inputs are typed values, outputs are kernel objects and typed errors. All privileged calls of the project are here,
 //! and only here may code be unsafe. A netlink socket belongs to the network namespace of the thread that opened it;
-//! `netns` brings a thread there. Calls of `nft`, `conntrack`, `ipset` and `ipvs` block.
+//! `netns` brings a thread there. Calls of `nft`, `conntrack`, `ipset`, `iptables` and
+//! `ipvs` block.
 
 pub mod conntrack;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod ipset;
+pub mod iptables;
 pub mod ipvs;
 pub mod link;
 pub mod netns;

@@ -3,6 +3,7 @@
 
 mod conntrack;
 mod ipset;
+mod iptables;
 mod ipvs;
 mod isolation;
 mod link;

@@ -139,9 +139,11 @@ impl IptablesError {
             "Couldn't load target",
         ];
         match self {
-            Self::Refused { message, .. } | Self::Failed { message, .. } => {
-                WORDS.iter().any(|words| message.contains(words))
+            // The legacy variant does not say why it refused. What it deletes is not there, then.
+            Self::Refused { line, message, .. } => {
+                line.starts_with("-D ") || WORDS.iter().any(|words| message.contains(words))
             }
+            Self::Failed { message, .. } => WORDS.iter().any(|words| message.contains(words)),
             Self::NotInstalled { .. }
             | Self::LockHeld { .. }
             | Self::System { .. }
