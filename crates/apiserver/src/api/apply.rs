@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::body::{finish, parse};
+use super::body::{finish, parse_yaml};
 use super::options::{FieldValidation, WriteOptions, revision_of};
 use super::render::{Renderer, negotiate};
 use super::target::{Part, Target};
@@ -82,16 +82,8 @@ impl Api {
 
 /// A body that may be YAML, with the fields that stand twice in it.
 pub(super) fn read(body: &Bytes) -> Result<(Value, Vec<String>), Status> {
-    let read = parse(body).or_else(|_| {
-        let value = serde_saphyr::from_slice(body).map_err(|error| {
-            let text = error.to_string();
-            Status::bad_request(format!(
-                "error decoding YAML: {}",
-                text.lines().next().unwrap_or_default().trim_end_matches(':')
-            ))
-        })?;
-        Ok((value, Vec::new()))
-    })?;
+    let read =
+        parse_yaml(body).map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
     if read.0.is_object() {
         return Ok(read);
     }

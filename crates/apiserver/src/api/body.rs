@@ -1,4 +1,4 @@
-//! Bodies: from JSON text to an object of the path's kind in its stored version.
+//! Bodies: from JSON, YAML or protobuf to an object of the path's kind in its stored version.
 
 use std::fmt;
 
@@ -14,6 +14,9 @@ use super::options::FieldValidation;
 use crate::kinds::{Served, convert_in};
 use crate::protobuf;
 use crate::status::Status;
+
+/// Most bytes of a body that an error shows.
+const MOST_SHOWN: usize = 30;
 
 /// A body, read.
 pub(super) struct Decoded {
@@ -38,8 +41,32 @@ pub(super) fn decode(
     served: &Served,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let (object, duplicates) = read(headers, body)?;
+    let (object, duplicates) = read(headers, body).map_err(|mut refused| {
+        if refused.code == 400 {
+            let kind = &served.kind.kind;
+            refused.message = format!(
+                "the object provided is unrecognized (must be of type {kind}): {} ({})",
+                refused.message,
+                beginning(body)
+            );
+        }
+        refused
+    })?;
     finish(object, duplicates, served, validation)
+}
+
+/// The first bytes of a body, as Kubernetes shows them: JSON as it is, the rest in hexadecimal digits.
+fn beginning(body: &[u8]) -> String {
+    let shown = &body[..body.len().min(MOST_SHOWN)];
+    let more = if body.len() > MOST_SHOWN { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => {
+            let digits: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{digits}{more}")
+        }
+    }
 }
 
 /// A body in one of the media types that we read, with the fields that stand twice in it.
@@ -47,8 +74,10 @@ pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<(Value, Vec<Stri
     match media_type(headers) {
         "application/vnd.kubernetes.protobuf" => protobuf::to_json(body).map(|value| (value, Vec::new())),
         "" | "application/json" => parse(body),
+        "application/yaml" => parse_yaml(body)
+            .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}"))),
         other => Err(Status::unsupported_media_type(format!(
-            "the body of the request was in an unknown format ({other}) - accepted media types include: application/json, application/vnd.kubernetes.protobuf"
+            "the body of the request was in an unknown format ({other}) - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf"
         ))),
     }
 }
@@ -63,6 +92,20 @@ pub(super) fn parse(body: &Bytes) -> Result<(Value, Vec<String>), Status> {
             Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
         })?;
     Ok((value, duplicates))
+}
+
+/// YAML text; JSON is YAML, and tells which fields stand twice.
+///
+/// # Errors
+/// The first line of what the parser has to say.
+pub(super) fn parse_yaml(body: &Bytes) -> Result<(Value, Vec<String>), String> {
+    parse(body).or_else(|_| {
+        let value = serde_saphyr::from_slice(body).map_err(|error| {
+            let text = error.to_string();
+            text.lines().next().unwrap_or_default().trim_end_matches(':').to_owned()
+        })?;
+        Ok((value, Vec::new()))
+    })
 }
 
 /// Brings an object of the path's version into the stored one, and checks the types of its fields.
@@ -254,6 +297,14 @@ mod tests {
         assert!(deep(DEEPEST - 1).is_ok());
         let Err(refused) = deep(DEEPEST) else { panic!("it is too deep") };
         assert_eq!((refused.code, refused.message.contains("deeper than 100")), (400, true));
+    }
+
+    #[test]
+    fn refusals_show_how_a_body_begins() {
+        assert_eq!(beginning(b""), "<empty>");
+        assert_eq!(beginning(b"{\"kind\""), "{\"kind\"");
+        assert_eq!(beginning(b"- a"), "2d2061");
+        assert_eq!(beginning(&[b'{'; 31]), format!("{} ...", "{".repeat(30)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::Api;
-use super::options::ListOptions;
+use super::list_options::ListOptions;
 use super::target::Target;
 use crate::status::Status;
 use crate::store::{Page, Record, Start};

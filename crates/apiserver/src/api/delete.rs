@@ -8,8 +8,9 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::list_options::ListOptions;
 use super::modify::{Change, Modified};
-use super::options::{DeleteOptions, ListOptions, Propagation};
+use super::options::{DeleteOptions, Propagation};
 use super::render::{Renderer, negotiate};
 use super::target::Target;
 use super::{Api, Call, definitions, meta};

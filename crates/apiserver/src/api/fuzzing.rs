@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::body::{decode, finish};
 use super::bounds::time_limit;
-use super::options::{DeleteOptions, FieldValidation, ListOptions, WriteOptions};
+use super::list_options::ListOptions;
+use super::options::{DeleteOptions, FieldValidation, WriteOptions, Writing};
 use super::patch::Patch;
 use super::render::negotiate;
 use super::target::{Route, proxied_path};
@@ -17,7 +18,7 @@ use crate::fuzzing::{stored, write};
 use crate::http::Query;
 use crate::kinds::{Node, convert_out};
 
-const BODIES: [&str; 2] = ["application/json", "application/vnd.kubernetes.protobuf"];
+const BODIES: [&str; 3] = ["application/json", "application/vnd.kubernetes.protobuf", "application/yaml"];
 const PATCHES: [&str; 3] =
     ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
 
@@ -26,11 +27,8 @@ pub fn body(bytes: &[u8]) {
     let Some(([kind, form], bytes)) = bytes.split_first_chunk() else { return };
     let (sample, body) = (WORLD.choose(*kind), Bytes::copy_from_slice(bytes));
     _ = DeleteOptions::parse(&Query::default(), &body);
-    let decoded = match BODIES.get(usize::from(*form)) {
-        Some(media) => decode(&content_type(media), &body, &sample.served, FieldValidation::Warn),
-        None => apply::read(&body)
-            .and_then(|(object, twice)| finish(object, twice, &sample.served, FieldValidation::Warn)),
-    };
+    let media = BODIES.get(usize::from(*form)).copied().unwrap_or(BODIES[2]);
+    let decoded = decode(&content_type(media), &body, &sample.served, FieldValidation::Warn);
     let Ok(mut decoded) = decoded else { return };
     let namespace = if sample.served.kind.namespaced { "default" } else { "" };
     meta::on_create(&mut decoded.object, &sample.served.kind, namespace, WORLD.context().now);
@@ -73,7 +71,7 @@ pub fn request(bytes: &[u8]) {
     for method in [Method::GET, Method::POST, Method::DELETE] {
         Attributes::of(&method, path, &query);
     }
-    _ = (proxied_path(path), time_limit(&query), WriteOptions::parse(&query));
+    _ = (proxied_path(path), time_limit(&query), WriteOptions::parse(&query, Writing::Create));
     _ = (DeleteOptions::parse(&query, &Bytes::new()), negotiate(&HeaderMap::new(), &query));
     if let Some(Route::Objects(found)) = Route::parse(path, &WORLD.registry) {
         _ = (found.key(), found.only_namespace(), target::is_watch(&query));

@@ -12,6 +12,7 @@ mod eviction;
 mod first;
 pub(crate) mod fuzzing;
 mod health;
+mod list_options;
 mod logs;
 mod meta;
 mod modify;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::body::{media_type, read};
 use super::modify::Change;
-use super::options::{WriteOptions, revision_of};
+use super::options::{WriteOptions, Writing, revision_of};
 use super::patch::Patch;
 use super::read::parsed;
 use super::target::Target;
@@ -31,7 +31,7 @@ impl Api {
         let options = if patched {
             WriteOptions::parse_patch(&call.query, media_type(&call.headers))?
         } else {
-            WriteOptions::parse(&call.query)?
+            WriteOptions::parse(&call.query, Writing::Update)?
         };
         let wanted = match (patched, media_type(&call.headers)) {
             (true, apply::MEDIA_TYPE) => {
@@ -93,7 +93,7 @@ impl Api {
 
     /// Gives a pod its node: what the scheduler decides.
     pub(super) async fn bind(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
-        let options = WriteOptions::parse(&call.query)?;
+        let options = WriteOptions::parse(&call.query, Writing::Create)?;
         let (binding, _) = read(&call.headers, &call.body)?;
         let node = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         if node.is_empty() {

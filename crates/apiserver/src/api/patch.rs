@@ -25,19 +25,15 @@ pub(super) enum Patch {
 impl Patch {
     /// Reads the body; also gives the fields that stand twice in it.
     pub(super) fn parse(headers: &HeaderMap, body: &bytes::Bytes) -> Result<(Self, Vec<String>), Status> {
+        let bad =
+            |detail: &dyn std::fmt::Display| Status::bad_request(format!("error decoding patch: {detail}"));
         let object = |body| {
-            let (value, duplicates) = parse(body)?;
-            if value.is_object() {
-                Ok((value, duplicates))
-            } else {
-                Err(Status::bad_request("the patch is not an object"))
-            }
+            let (value, duplicates) = parse(body).map_err(|error| bad(&error.message))?;
+            if value.is_object() { Ok((value, duplicates)) } else { Err(bad(&"it is not an object")) }
         };
         match media_type(headers) {
             "application/json-patch+json" => {
-                let patch = serde_json::from_slice(body).map_err(|error| {
-                    Status::bad_request(format!("the JSON patch cannot be read: {error}"))
-                })?;
+                let patch = serde_json::from_slice(body).map_err(|error| bad(&error))?;
                 Ok((Self::Json(patch), Vec::new()))
             }
             "application/merge-patch+json" => object(body).map(|(value, twice)| (Self::Merge(value), twice)),

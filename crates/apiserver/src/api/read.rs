@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::chunks::Chunks;
-use super::options::{ListOptions, continue_token};
+use super::list_options::{ListOptions, continue_token};
 use super::render::{LIST_END, Renderer, negotiate};
 use super::target::Target;
 use super::{Api, Call};

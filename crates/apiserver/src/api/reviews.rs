@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::body::decode;
-use super::options::WriteOptions;
+use super::options::{WriteOptions, Writing};
 use super::target::Target;
 use super::tokens::texts;
 use super::{Api, Call, meta};
@@ -17,7 +17,7 @@ use crate::status::{Cause, Status};
 impl Api {
     /// Answers a review.
     pub(super) fn review(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
-        let options = WriteOptions::parse(&call.query)?;
+        let options = WriteOptions::parse(&call.query, Writing::Create)?;
         let decoded = decode(&call.headers, &call.body, &target.served, options.field_validation)?;
         let mut review = decoded.object;
         let spec = review.get("spec").cloned().unwrap_or_else(|| json!({}));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::body::read;
-use super::options::WriteOptions;
+use super::options::{WriteOptions, Writing};
 use super::read::parsed;
 use super::target::{Route, Target};
 use super::{Api, Call, meta};
@@ -24,7 +24,7 @@ const LONGEST_LIFE: i64 = 1 << 32;
 impl Api {
     /// Answers a TokenRequest.
     pub(super) fn token(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
-        WriteOptions::parse(&call.query)?;
+        WriteOptions::parse(&call.query, Writing::Create)?;
         let (mut request, _) = read(&call.headers, &call.body)?;
         meta::check_path(&request, &target.served.kind, &target.namespace, &target.name)?;
         let account = parsed(&self.stored(target)?)?;

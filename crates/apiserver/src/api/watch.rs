@@ -14,7 +14,7 @@ use tokio::sync::watch as signal;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::chunks::Chunks;
-use super::options::ListOptions;
+use super::list_options::ListOptions;
 use super::read::too_new;
 use super::render::{Renderer, negotiate};
 use super::target::Target;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::body::decode;
 use super::meta;
 use super::modify::Change;
-use super::options::{WriteOptions, revision_of};
+use super::options::{WriteOptions, Writing, revision_of};
 use super::read::parsed;
 use super::render::{Renderer, negotiate};
 use super::target::{Part, Target};
@@ -27,7 +27,7 @@ impl Api {
         let kind = &target.served.kind;
         let renderer =
             Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
-        let options = WriteOptions::parse(&call.query)?;
+        let options = WriteOptions::parse(&call.query, Writing::Create)?;
         let decoded = decode(&call.headers, &call.body, &target.served, options.field_validation)?;
         let mut target = target.clone();
         if kind.namespaced && target.namespace.is_empty() {
@@ -128,7 +128,7 @@ impl Api {
     pub(super) async fn update(&self, target: &Target, call: &Call) -> Result<Answer, Status> {
         let renderer =
             Renderer { served: target.served.clone(), form: negotiate(&call.headers, &call.query)? };
-        let options = WriteOptions::parse(&call.query)?;
+        let options = WriteOptions::parse(&call.query, Writing::Update)?;
         let decoded = decode(&call.headers, &call.body, &target.served, options.field_validation)?;
         meta::check_path(&decoded.object, &target.served.kind, &target.namespace, &target.name)?;
         let write = Write::new(target, &call.headers, &options);

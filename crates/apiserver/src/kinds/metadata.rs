@@ -10,12 +10,15 @@ use crate::status::Cause;
 /// Keys and values of all annotations together, in bytes.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
+/// Finalizers that need no domain before their name.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
 /// What is wrong with the metadata of one object.
 pub(super) fn validate(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
     name(kind, object, causes);
     labels(object, "/metadata/labels", "metadata.labels", causes);
     annotations(object, "/metadata/annotations", "metadata.annotations", causes);
-    finalizers(object, causes);
+    finalizers(kind, object, causes);
     owner_references(object, causes);
 }
 
@@ -80,11 +83,16 @@ fn name(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
-fn finalizers(object: &Value, causes: &mut Vec<Cause>) {
+fn finalizers(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
     for (index, finalizer) in items(object, "/metadata/finalizers").iter().enumerate() {
         let name = finalizer.as_str().unwrap_or_default();
         for wrong in qualified_name(name) {
             causes.push(Cause::invalid(format!("metadata.finalizers[{index}]"), finalizer, wrong));
+        }
+        // Of Kubernetes' own kinds (`validateKubeFinalizerName`).
+        if kind.custom().is_none() && !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(Cause::invalid(format!("metadata.finalizers[{index}]"), finalizer, detail));
         }
     }
 }

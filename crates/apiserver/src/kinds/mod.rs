@@ -57,6 +57,7 @@ pub use convert::{convert_in, convert_out};
 pub use custom::{CustomKind, served_kinds};
 pub use definition::{CLEANUP_FINALIZER, Terminating, accepted_status, is_established, mark_terminating};
 pub use names::{is_dns1035_label, is_dns1123_label, is_dns1123_subdomain};
+pub(crate) use names::{label_value, qualified_name};
 pub use registry::{Kind, Registry, Scale, Served};
 pub use schema::{ListKind, Node, Shape};
 pub use strategic::strategic_merge;

@@ -101,7 +101,7 @@ fn qualified_form(text: &str) -> bool {
 }
 
 /// What is wrong with a key of labels, annotations and finalizers (`example.com/name`).
-pub(super) fn qualified_name(text: &str) -> Vec<String> {
+pub(crate) fn qualified_name(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let parts: Vec<&str> = text.split('/').collect();
     let name = match parts.as_slice() {
@@ -133,7 +133,7 @@ pub(super) fn qualified_name(text: &str) -> Vec<String> {
 }
 
 /// What is wrong with a label's value.
-pub(super) fn label_value(text: &str) -> Vec<String> {
+pub(crate) fn label_value(text: &str) -> Vec<String> {
     check(text.len() <= 63, 63, text.is_empty() || qualified_form(text), LABEL_VALUE)
 }
 

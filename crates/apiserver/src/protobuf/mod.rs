@@ -32,8 +32,15 @@ pub(crate) fn is_protobuf(body: &[u8]) -> bool {
 /// 400 when it is not what it says, 415 for kinds that are not in the table.
 pub(crate) fn to_json(body: &Bytes) -> Result<Value, Status> {
     let damaged = |_: Damaged| Status::bad_request("the body of the request is not valid protobuf");
-    let envelope = body.strip_prefix(MAGIC).ok_or(Damaged).map_err(damaged)?;
+    let Some(envelope) = body.strip_prefix(MAGIC) else {
+        return Err(Status::bad_request(
+            "provided data does not appear to be a protobuf message, expected prefix 6b387300",
+        ));
+    };
     let (api_version, kind, raw) = open(envelope).map_err(damaged)?;
+    if kind.is_empty() {
+        return Err(Status::bad_request("Object 'Kind' is missing"));
+    }
     let name = message_name(&api_version, &kind);
     let Some(message) = table::message(&name) else {
         return Err(Status::unsupported_media_type(format!(

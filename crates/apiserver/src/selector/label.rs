@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::kinds::{label_value, qualified_name};
 use crate::store::Labels;
 
 /// All requirements must hold.
@@ -216,12 +217,12 @@ impl Parser {
             return Ok(Requirement { key, test: Test::Exists });
         }
         let test = match self.next() {
-            Token::Equal => Test::In(BTreeSet::from([self.value()?])),
-            Token::NotEqual => Test::NotIn(BTreeSet::from([self.value()?])),
-            Token::Above => Test::Above(self.number()?),
-            Token::Below => Test::Below(self.number()?),
-            Token::Word(word) if word == "in" => Test::In(self.set()?),
-            Token::Word(word) if word == "notin" => Test::NotIn(self.set()?),
+            Token::Equal => Test::In(BTreeSet::from([self.value(&key, 0)?])),
+            Token::NotEqual => Test::NotIn(BTreeSet::from([self.value(&key, 0)?])),
+            Token::Above => Test::Above(self.number(&key)?),
+            Token::Below => Test::Below(self.number(&key)?),
+            Token::Word(word) if word == "in" => Test::In(self.set(&key)?),
+            Token::Word(word) if word == "notin" => Test::NotIn(self.set(&key)?),
             other => {
                 return Err(format!("found '{other}', expected: in, notin, =, ==, !=, gt, lt"));
             }
@@ -231,26 +232,26 @@ impl Parser {
 
     fn key(&mut self) -> Result<String, String> {
         match self.next() {
-            Token::Word(word) if is_key(&word) => Ok(word),
-            Token::Word(word) => Err(format!("invalid label key {word:?}")),
+            // A selector in a query has no path: Go prints nothing as <nil>.
+            Token::Word(word) => checked("<nil>", word, qualified_name),
             other => Err(format!("found '{other}', expected: !, identifier, or 'end of string'")),
         }
     }
 
-    /// A value may be missing: `a=` asks for the empty value.
-    fn value(&mut self) -> Result<String, String> {
-        match self.peek() {
+    /// A value may be missing: `a=` asks for the empty value. `place` counts the values of the requirement.
+    fn value(&mut self, key: &str, place: usize) -> Result<String, String> {
+        match self.peek().clone() {
             Token::Comma | Token::End | Token::Close => Ok(String::new()),
-            Token::Word(_) => match self.next() {
-                Token::Word(word) if is_value(&word) => Ok(word),
-                other => Err(format!("invalid label value: {:?}", other.to_string())),
-            },
+            Token::Word(word) => {
+                self.next();
+                checked(&format!("values[{place}][{key}]"), word, label_value)
+            }
             other => Err(format!("found '{other}', expected: identifier")),
         }
     }
 
-    fn number(&mut self) -> Result<i64, String> {
-        let text = self.value()?;
+    fn number(&mut self, key: &str) -> Result<i64, String> {
+        let text = self.value(key, 0)?;
         text.parse().map_err(|_| {
             format!(
                 "values[0]: Invalid value: {text:?}: for 'Gt', 'Lt' operators, the value must be an integer"
@@ -258,14 +259,14 @@ impl Parser {
         })
     }
 
-    fn set(&mut self) -> Result<BTreeSet<String>, String> {
+    fn set(&mut self, key: &str) -> Result<BTreeSet<String>, String> {
         let first = self.next();
         if first != Token::Open {
             return Err(format!("found '{first}', expected: '('"));
         }
         let mut set = BTreeSet::new();
         loop {
-            set.insert(self.value()?);
+            set.insert(self.value(key, set.len())?);
             match self.next() {
                 Token::Comma => {}
                 Token::Close => return Ok(set),
@@ -275,17 +276,10 @@ impl Parser {
     }
 }
 
-/// `[prefix/]name`, the name at most 63 characters.
-fn is_key(text: &str) -> bool {
-    let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
-    let prefix_fits =
-        prefix.is_none_or(|prefix| !prefix.is_empty() && prefix.len() <= 253 && !prefix.contains('/'));
-    !name.is_empty() && is_value(name) && prefix_fits
-}
-
-/// At most 63 characters of letters, digits, `-`, `_`, `.`, beginning and ending with a letter or digit.
-fn is_value(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let edges = [text.as_bytes().first(), text.as_bytes().last()];
-    text.len() <= 63 && text.bytes().all(inner) && edges.into_iter().flatten().all(u8::is_ascii_alphanumeric)
+/// The word, if it follows the rule; in the words of `field.Error` otherwise.
+fn checked(place: &str, word: String, rule: fn(&str) -> Vec<String>) -> Result<String, String> {
+    match rule(&word).as_slice() {
+        [] => Ok(word),
+        wrong => Err(format!("{place}: Invalid value: {word:?}: {}", wrong.join("; "))),
+    }
 }

@@ -12,5 +12,6 @@ mod explain;
 mod fixture;
 mod kubectl;
 mod logs;
+mod malformed;
 mod proxy;
 mod security;

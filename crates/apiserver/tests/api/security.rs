@@ -74,47 +74,6 @@ async fn strangers_see_health_and_version_only() {
     assert_eq!(exchange(&server, Some(&other), &get("/api")).await, None, "another authority's certificate");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_requests_are_answered() {
-    let server = Server::start().await;
-    let admin = server.pki.client("admin", "kubernetes-admin", "system:masters").unwrap();
-    let post = |path: &str, kind: &str, body: &str| {
-        format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .into_bytes()
-    };
-    let pods = "/api/v1/namespaces/default/pods";
-    let huge = format!("{{\"a\":\"{}\"}}", "x".repeat(4 << 20));
-    for (request, expected) in [
-        (get("/api/v1/nothing"), 404),
-        (get("/api/v1/namespaces/default/pods/x%00y"), 404),
-        (get("/api/v1/pods?labelSelector=a%20b"), 400),
-        (get("/api/v1/pods?limit=x"), 400),
-        (get("/api/v1/pods?continue=x"), 400),
-        (get("/api/v1/pods?resourceVersion=x"), 400),
-        (get("/api/v1/pods?resourceVersion=999999"), 504),
-        (get("/api/v1/pods?watch=1&resourceVersion=999999"), 504),
-        (post("/api/v1/pods", "application/json", "{}"), 400),
-        (post(pods, "application/json", "{"), 400),
-        (post(pods, "application/json", "[]"), 400),
-        (post(pods, "application/json", r#"{"kind":"Service"}"#), 400),
-        (post(pods, "application/json", r#"{"metadata":{"name":7}}"#), 400),
-        (post(pods, "application/json", r#"{"metadata":{"name":"a"}}"#), 422),
-        (post(pods, "application/vnd.kubernetes.protobuf", "k8s"), 400),
-        (post(pods, "application/yaml", "a: b"), 415),
-        (post("/api/v1/namespaces/default/pods/x", "application/json", "{}"), 405),
-        (post("/healthz", "application/json", "{}"), 405),
-        (post(pods, "application/json", &huge), 413),
-    ] {
-        let answer = exchange(&server, Some(&admin), &request).await;
-        let line = String::from_utf8_lossy(&request[..request.len().min(100)]).into_owned();
-        let answer = answer.unwrap_or_else(|| panic!("no answer to {line}"));
-        assert_eq!(code(&answer), expected, "{line}\n{answer}");
-    }
-}
-
 /// A caller that hangs up in the middle leaves either nothing, or an object whose address is taken.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_stored_keeps_its_address_whenever_the_caller_hangs_up() {
