@@ -10,7 +10,7 @@ use netstate::trace::{Fate, Host, Origin, Packet};
 use proxy::{Dataplane, SyncReport};
 
 use crate::asking::{Asker, PATIENCE, Reply};
-use crate::cases::{Case, Section, Settings, Then, objects, sections, seen_by};
+use crate::cases::{Case, Section, Seen, Settings, Then, objects, sections, seen_by};
 use crate::cluster::Cluster;
 use crate::modes::{InMemory, Mode, Trace, exception};
 use crate::orders::{Step, orders};
@@ -33,6 +33,16 @@ fn nftables_by_the_kernel() {
     by_the_kernel(Mode::Nftables);
 }
 
+#[test]
+fn userspace_by_the_tracer() {
+    by_the_tracer(Mode::Userspace);
+}
+
+#[test]
+fn userspace_by_the_kernel() {
+    by_the_kernel(Mode::Userspace);
+}
+
 /// Whatever way leads to the objects.
 fn by_the_tracer(mode: Mode) {
     let mut complaints = Vec::new();
@@ -48,7 +58,7 @@ fn by_the_tracer(mode: Mode) {
                 complaints.push(format!("{settings:?}, {name}: the same once more is a change: {report:?}"));
             }
             for (section, case) in cases_of(&sections) {
-                let found = judge(case, |chance| walk(&trace, case, chance));
+                let found = judge(mode, case, |chance| walk(&trace, case, chance));
                 complaints.extend(found.map(|found| format!("{name}: {}: {found}", section.feature)));
             }
         }
@@ -71,7 +81,7 @@ fn by_the_kernel(mode: Mode) {
         let ask = |(section, case): (&Section, &Case)| {
             let Case(from, protocol, to, then) = case;
             let patience = if matches!(then, Then::Dropped) { SILENCE } else { PATIENCE };
-            let found = judge(case, |_| world.ask_within(patience, *from, *protocol, to))?;
+            let found = judge(mode, case, |_| world.ask_within(patience, *from, *protocol, to))?;
             Some(format!("{}: {found}", section.feature))
         };
         complaints.extend(quick.into_iter().filter_map(ask));
@@ -97,7 +107,7 @@ fn cases_of(sections: &[Section]) -> impl Iterator<Item = (&Section, &Case)> {
     sections.iter().flat_map(|section| section.cases.iter().map(move |case| (section, case)))
 }
 
-fn lead(cluster: &mut Cluster<Box<dyn Dataplane>>, steps: Vec<Step>) {
+fn lead<D: Dataplane>(cluster: &mut Cluster<D>, steps: Vec<Step>) {
     for step in steps {
         match step {
             Step::Apply(objects) => objects.into_iter().for_each(|object| cluster.index.apply(object)),
@@ -110,7 +120,7 @@ fn lead(cluster: &mut Cluster<Box<dyn Dataplane>>, steps: Vec<Step>) {
 }
 
 /// What does not fit, if anything. `ask` is told how often it was asked before.
-fn judge(case: &Case, mut ask: impl FnMut(u32) -> Reply) -> Option<String> {
+fn judge(mode: Mode, case: &Case, mut ask: impl FnMut(u32) -> Reply) -> Option<String> {
     let Case(from, protocol, to, then) = case;
     let answers = |by: &[&str], seen| -> BTreeSet<Reply> {
         let answer = |by: &&str| {
@@ -119,9 +129,10 @@ fn judge(case: &Case, mut ask: impl FnMut(u32) -> Reply) -> Option<String> {
         };
         by.iter().map(answer).collect()
     };
+    let through = |seen| if mode.hides_clients().is_some() { Seen::Node } else { seen };
     let (expected, most) = match then {
-        Then::Each(by, seen) => (answers(by, *seen), MOST),
-        Then::One(by, seen) => (answers(by, *seen), EACH * by.len()),
+        Then::Each(by, seen) => (answers(by, through(*seen)), MOST),
+        Then::One(by, seen) => (answers(by, through(*seen)), EACH * by.len()),
         Then::Straight(by, seen) => (answers(&[by], *seen), 1),
         Then::Refused => ([Reply::Refused].into(), 1),
         Then::Dropped => ([Reply::Silence].into(), 1),

@@ -11,6 +11,8 @@ use crate::modes::{EXCEPTIONS, Mode, exception};
 
 /// Around what is generated in the README.
 const BEGIN: &str = "<!-- modes: written by the behaviour table -->\n";
+/// The first row of the matrix, which is no section's.
+const KEEPS_CLIENTS: &str = "endpoints see clients' own addresses where the table says so";
 const END: &str = "<!-- end of modes -->\n";
 
 #[test]
@@ -53,15 +55,19 @@ fn matrix(sections: &[Section]) -> String {
     Mode::ALL.iter().for_each(|_| text += " --- |");
     text += "\n";
     let mut reasons: Vec<&str> = Vec::new();
-    for section in sections {
-        _ = write!(text, "| {} |", section.feature);
-        for mode in Mode::ALL {
-            match exception(mode, section.feature) {
+    let rows = sections.iter().map(|section| {
+        let cell = |mode| exception(mode, section.feature).map(|exception| exception.why);
+        (section.feature, Mode::ALL.map(cell))
+    });
+    for (feature, cells) in [(KEEPS_CLIENTS, Mode::ALL.map(Mode::hides_clients))].into_iter().chain(rows) {
+        _ = write!(text, "| {feature} |");
+        for cell in cells {
+            match cell {
                 None => text += " ✓ |",
-                Some(exception) => {
-                    let known = reasons.iter().position(|reason| *reason == exception.why);
+                Some(why) => {
+                    let known = reasons.iter().position(|reason| *reason == why);
                     let number = known.unwrap_or_else(|| {
-                        reasons.push(exception.why);
+                        reasons.push(why);
                         reasons.len() - 1
                     });
                     _ = write!(text, " {} |", number + 1);
@@ -102,6 +108,11 @@ fn page(sections: &[Section]) -> String {
          here are ready, serving and not terminating.\n",
         modes.join(", ")
     );
+    for mode in Mode::ALL {
+        if let Some(why) = mode.hides_clients() {
+            _ = write!(page, "\nMode {mode}: {why}\n");
+        }
+    }
     for section in sections {
         _ = write!(page, "\n## {}\n\n{}\n", section.feature, section.about);
         if section.settings != Settings::Usual {

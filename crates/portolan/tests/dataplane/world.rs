@@ -10,12 +10,15 @@ use kernel::link::{Links, Namespaces};
 use kernel::netns::{Netns, TemporaryNamespace};
 use kernel::nft::Nftables;
 use kernel::sysctl::Sysctls;
+use model::{Changes, Snapshot};
 use netstate::link::LinkName;
 use netstate::nft::InterfaceName;
 use netstate::sysctl::{SysctlKey, apply};
 use podnet::{Config, MemoryStore, PodNetwork, Ports, SandboxId};
 use proxy::nftables::NftablesProxy;
-use proxy::{Dataplane, LocalTraffic, NodeContext, NodePortAddresses};
+use proxy::userspace::UserspaceProxy;
+use proxy::{Dataplane, LocalTraffic, NodeContext, NodePortAddresses, SyncError, SyncReport};
+use relay::Relays;
 
 use crate::asking::Asker;
 use crate::cases::Settings;
@@ -131,17 +134,33 @@ impl World {
     }
 
     /// A proxy of the node in some mode, that has not looked at the kernel yet.
-    pub fn dataplane(&self, mode: Mode, settings: Settings) -> Box<dyn Dataplane> {
+    pub fn dataplane(&self, mode: Mode, settings: Settings) -> OnNode {
         let context = context(settings);
-        let open = || -> Box<dyn Dataplane> {
-            match mode {
-                Mode::Nftables => {
-                    let (nft, conntrack) = (Nftables::open().unwrap(), Conntrack::open().unwrap());
-                    Box::new(NftablesProxy::new(context, nft, conntrack))
+        let node = Netns::open_path(self.node.path()).unwrap();
+        let (proxy, runtime): (Box<dyn Dataplane>, _) = node
+            .run(move || {
+                let conntrack = Conntrack::open().unwrap();
+                match mode {
+                    Mode::Nftables => {
+                        let nft = Nftables::open().unwrap();
+                        (Box::new(NftablesProxy::new(context, nft, conntrack)) as Box<dyn Dataplane>, None)
+                    }
+                    Mode::Userspace => {
+                        // Its threads are begun by this one, and so on the node.
+                        let runtime = tokio::runtime::Builder::new_multi_thread()
+                            .worker_threads(1)
+                            .enable_all()
+                            .build()
+                            .unwrap();
+                        let relays = Relays::new(runtime.handle().clone(), relay::Config::default());
+                        let nft = Nftables::open().unwrap();
+                        let proxy = UserspaceProxy::new(context, nft, relays, conntrack);
+                        (Box::new(proxy) as Box<dyn Dataplane>, Some(runtime))
+                    }
                 }
-            }
-        };
-        self.node.run(open).unwrap()
+            })
+            .unwrap();
+        OnNode { proxy, node, _runtime: runtime }
     }
 
     /// Runs `nft` on the node and returns what it prints.
@@ -154,6 +173,28 @@ impl World {
         let text = self.nft("list table ip portolan-services");
         let inside = text.strip_prefix("table ip portolan-services {").unwrap().strip_suffix("}\n").unwrap();
         inside.split("\n\n").map(|part| part.trim().to_owned()).collect()
+    }
+}
+
+/// A proxy that works on the node, wherever it is called from.
+pub struct OnNode {
+    proxy: Box<dyn Dataplane>,
+    node: Netns,
+    /// What its relays run on.
+    _runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Dataplane for OnNode {
+    fn sync(&mut self, snapshot: &Snapshot<'_>, changes: &Changes) -> Result<SyncReport, SyncError> {
+        self.node.run(|| self.proxy.sync(snapshot, changes)).unwrap()
+    }
+
+    fn may_be_disturbed(&mut self) -> Result<bool, SyncError> {
+        self.node.run(|| self.proxy.may_be_disturbed()).unwrap()
+    }
+
+    fn cleanup(&mut self) -> Result<(), SyncError> {
+        self.node.run(|| self.proxy.cleanup()).unwrap()
     }
 }
 

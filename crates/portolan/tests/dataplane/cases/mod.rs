@@ -160,7 +160,7 @@ pub fn seen_by(endpoint: SocketAddr, asker: Asker, seen: Seen) -> IpAddr {
 }
 
 /// The address of node1's link that leads to an address.
-fn node_towards(address: IpAddr) -> IpAddr {
+pub fn node_towards(address: IpAddr) -> IpAddr {
     let links = [("10.244.1.0/24", "10.244.1.1"), ("fd00:10:244:1::/64", "fd00:10:244:1::1")];
     let link = links.into_iter().find(|(range, _)| {
         let range: ipnet::IpNet = range.parse().unwrap();
