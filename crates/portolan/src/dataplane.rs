@@ -10,7 +10,10 @@ use netstate::nft::{
     BaseChain, ChainKind, Family, Hook, Name, NftPort, Op, Policy, Table, Transaction, priority,
 };
 use proxy::nftables::NftablesProxy;
+use proxy::userspace::UserspaceProxy;
 use proxy::{Dataplane, NodeContext};
+use relay::Relays;
+use tokio::runtime::Handle;
 
 /// How Services become the kernel's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,7 +122,16 @@ fn try_mode(mode: Mode, context: &NodeContext) -> Result<Box<dyn Dataplane>> {
             probe_nftables(&mut nft).context("the kernel does not take a table for address translation")?;
             Ok(Box::new(NftablesProxy::new(context.clone(), nft, Conntrack::open()?)))
         }
-        Mode::Iptables | Mode::Ipvs | Mode::Userspace => bail!("this build does not have the mode"),
+        Mode::Userspace => {
+            let mut nft = Nftables::open()?;
+            probe_nftables(&mut nft).context("the kernel does not take a table for address translation")?;
+            let runtime = Handle::try_current().context("relays need a runtime")?;
+            let config = relay::Config::default().for_descriptors(kernel::process::raise_descriptor_limit());
+            tracing::debug!(?config, "relays");
+            let relays = Relays::new(runtime, config);
+            Ok(Box::new(UserspaceProxy::new(context.clone(), nft, relays, Conntrack::open()?)))
+        }
+        Mode::Iptables | Mode::Ipvs => bail!("this build does not have the mode"),
     }
 }
 

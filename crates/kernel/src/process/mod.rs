@@ -1,6 +1,7 @@
 //! Processes that outlive who started them: known by number and start time, signalled without a race.
 
 mod daemon;
+mod limit;
 mod pause;
 mod ready;
 
@@ -15,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 
 pub use daemon::{DaemonSpec, spawn_daemon};
+pub use limit::raise_descriptor_limit;
 pub use pause::{PauseSpec, run_pause, spawn_pause};
 pub use ready::announce_ready;
 

@@ -14,6 +14,9 @@ use crate::sample::{Cluster, service, slice};
 
 const HTTPD: &str = "default/httpd-svc: tcp IPv4";
 
+/// A set, the door that is its key, and the relay that it leads to.
+type Led = (Name, String, String);
+
 /// A node's proxy beside the kernel it writes to, its relays and the cluster it follows.
 struct Rig {
     nft: FakeNft,
@@ -74,7 +77,7 @@ impl Rig {
 
     /// The tables of both families, with a relay's name and the element's key where a port is; no table is as good as
     /// one without services.
-    fn tables(&self) -> Vec<(Ruleset, BTreeSet<(Name, String, String)>)> {
+    fn tables(&self) -> Vec<(Ruleset, BTreeSet<Led>)> {
         let by_port: BTreeMap<u16, String> =
             self.relays.relays().into_iter().map(|(name, (port, _))| (port, name.to_string())).collect();
         let led = |family| {
