@@ -13,11 +13,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use ipnet::IpNet;
 use model::ServiceKey;
-use proxy::{Dataplane, NodeContext};
-use runtime::ProxyStatus;
+use proxy::{Dataplane, Mode, ModeChoice, NodeContext};
+use runtime::{ProxyStatus, ProxyTask};
 use tokio::sync::watch;
 
-use crate::dataplane::{self, Mode, Wanted};
+use crate::dataplane;
 use crate::dns;
 use crate::node_names::{self, Place};
 use crate::process::{self, until_stopped};
@@ -117,14 +117,14 @@ fn names_config(spec: &LabSpec, node: &NodeSpec) -> Result<dns::Config> {
 fn open_dataplane(spec: &LabSpec, node: &NodeSpec) -> Result<Option<(NodeContext, Box<dyn Dataplane>)>> {
     let wanted = match node.proxy_mode {
         ProxyMode::None => return Ok(None),
-        ProxyMode::Auto => Wanted::Auto,
-        ProxyMode::Nftables => Wanted::This(Mode::Nftables),
-        ProxyMode::Iptables => Wanted::This(Mode::Iptables),
-        ProxyMode::Ipvs => Wanted::This(Mode::Ipvs),
-        ProxyMode::Userspace => Wanted::This(Mode::Userspace),
+        ProxyMode::Auto => ModeChoice::Auto,
+        ProxyMode::Nftables => ModeChoice::This(Mode::Nftables),
+        ProxyMode::Iptables => ModeChoice::This(Mode::Iptables),
+        ProxyMode::Ipvs => ModeChoice::This(Mode::Ipvs),
+        ProxyMode::Userspace => ModeChoice::This(Mode::Userspace),
     };
     let context = NodeContext::new(node.name.as_str().into(), vec![IpNet::V4(spec.pod_cidr)]);
-    let dataplane = dataplane::open(wanted, &context)?;
+    let dataplane = dataplane::open(wanted, &context)?.dataplane;
     Ok(Some((context, dataplane)))
 }
 
@@ -138,6 +138,7 @@ async fn run_proxy(
         return Ok(());
     };
     let status = Arc::new(ProxyStatus::default());
-    runtime::run_proxy(client, context.node, dataplane, status, until_stopped(stopped)).await?;
+    let task = ProxyTask { client, context, dataplane, status };
+    runtime::run_proxy(task, until_stopped(stopped)).await?;
     Ok(())
 }

@@ -15,7 +15,7 @@ mod node_names;
 mod output;
 mod pause;
 mod process;
-mod status_page;
+mod proxy;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +51,8 @@ enum Command {
     Agent(agent::Arguments),
     /// Run the API server and the controllers of a lab (started by `lab up`).
     ControlPlane(control_plane::Arguments),
+    /// Serve a cluster's Services on this node, in kube-proxy's place.
+    Proxy(Box<proxy::Arguments>),
     /// Answer the names of a cluster.
     Dns(dns::Arguments),
     /// Hold a pod's namespaces open (started by the agent).
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Image(command) => image::run(command, &state),
         Command::Agent(arguments) => agent::run(&arguments, &state),
         Command::ControlPlane(arguments) => control_plane::run(&arguments, &state),
+        Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Dns(arguments) => dns::run(arguments),
         Command::Pause(arguments) => pause::run(&arguments),
     };

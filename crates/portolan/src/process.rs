@@ -17,8 +17,18 @@ where
     F: Future<Output = Result<()>>,
 {
     // Our own watches say once that the API server is away; the client would say it at each try.
-    let filter =
-        EnvFilter::try_from_env("PORTOLAN_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
+    serve_with_log("info,kube_client=off", body)
+}
+
+/// As [`serve`], with what the log says unless the environment says otherwise.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_with_log<F>(filter: &str, body: impl FnOnce(watch::Receiver<bool>) -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    let filter = EnvFilter::try_from_env("PORTOLAN_LOG").unwrap_or_else(|_| EnvFilter::new(filter));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

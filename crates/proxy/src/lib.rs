@@ -13,6 +13,8 @@ mod dataplane;
 mod door_words;
 mod doors;
 pub mod ipvs;
+mod local;
+mod mode;
 pub mod nftables;
 pub mod node_names;
 #[cfg(test)]
@@ -21,6 +23,8 @@ mod stale;
 pub mod userspace;
 
 pub use dataplane::{Dataplane, LocalTraffic, NodeContext, NodePortAddresses, SyncError, SyncReport};
+pub use local::{HealthCheck, LocalServices, WithoutLocalEndpoints};
+pub use mode::{Mode, ModeChoice, UnknownMode};
 pub use netstate::conntrack::ConntrackError;
 pub use netstate::nft::NftError;
 pub use netstate::relay::RelayError;

@@ -72,6 +72,29 @@ pub async fn client_at(url: &str, tls: Option<&[PathBuf; 3]>) -> Result<Client, 
     connect(path, config)
 }
 
+/// An API client as kube-proxy makes one: from a kubeconfig, or else with the pod's service account; `server`, where it
+/// is given, takes the place of the server's address, and without a kubeconfig it is all that is known.
+///
+/// # Errors
+/// As [`client`], [`client_at`] and [`client_in_cluster`].
+pub async fn client_of(kubeconfig: Option<&Path>, server: Option<&str>) -> Result<Client, RuntimeError> {
+    match (kubeconfig, server) {
+        (None, None) => client_in_cluster(),
+        (None, Some(server)) => client_at(server, None).await,
+        (Some(path), None) => client(path).await,
+        (Some(path), Some(server)) => {
+            let mut file = Kubeconfig::read_from(path).map_err(|source| unusable(path, source))?;
+            for cluster in file.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+                cluster.server = Some(server.to_owned());
+            }
+            let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .map_err(|source| unusable(path, source))?;
+            connect(path, config)
+        }
+    }
+}
+
 /// An API client of the pod that this process runs in, with its service account.
 ///
 /// # Errors

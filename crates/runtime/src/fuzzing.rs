@@ -1,9 +1,9 @@
-//! The door for the fuzz target of what an API server sends: it takes any bytes, and panics only when there is a bug.
-//! `fuzz/` runs it for as long as one likes, the test here for a moment.
+//! The doors for the fuzz targets of what an API server sends, and of the proxy's configuration: they take any bytes, and
+//! panic only when there is a bug. `fuzz/` runs them for as long as one likes, the tests here for a moment.
 
 use model::{AddressFamily, Index, Kind, Place, serving_endpoints};
 
-use crate::read_object;
+use crate::{configuration, read_object};
 
 /// One object of the API: the first byte chooses its kind, JSON follows. What is understood is put beside a Service and
 /// its slice, and who serves is asked.
@@ -47,6 +47,14 @@ pub fn api_object(bytes: &[u8]) {
     index.delete(&key);
 }
 
+/// A `KubeProxyConfiguration`: refused with a reason, or understood.
+pub fn proxy_configuration(bytes: &[u8]) {
+    match configuration::read(bytes) {
+        Ok((_, notes)) => assert!(notes.iter().all(|note| !note.what.is_empty())),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
 const SERVICE: &str = r#"{"metadata": {"name": "a", "namespace": "default"}, "spec": {"type": "LoadBalancer",
 "clusterIPs": ["10.96.0.7", "fd00::7"], "externalIPs": ["203.0.113.7"], "loadBalancerSourceRanges": ["192.0.2.0/24"],
 "externalTrafficPolicy": "Local", "healthCheckNodePort": 30990, "sessionAffinity": "ClientIP",
@@ -67,6 +75,37 @@ mod tests {
 
     const NODE: &str = r#"{"metadata": {"name": "node1", "labels": {"topology.kubernetes.io/zone": "east"}},
 "spec": {"podCIDRs": ["10.244.1.0/24"]}, "status": {"addresses": [{"type": "InternalIP", "address": "10.100.0.2"}]}}"#;
+
+    const CONFIGURATION: &str = r#"apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: ipvs
+bindAddress: "2001:db8::7"
+healthzBindAddress: "[::]:10256"
+detectLocalMode: BridgeInterface
+detectLocal: {bridgeInterface: cbr0}
+clusterCIDR: "10.244.0.0/16,fd00::/56"
+nodePortAddresses: [192.0.2.0/24, "2001:db8::/64"]
+iptables: {masqueradeAll: true, masqueradeBit: 14, syncPeriod: 30s}
+oomScoreAdj: -500
+conntrack: {maxPerCore: 1, tcpEstablishedTimeout: 2h30m1.5s, udpTimeout: 250ms}
+"#;
+
+    #[test]
+    fn configurations() {
+        let mut random = StdRng::seed_from_u64(2);
+        assert!(configuration::read(CONFIGURATION.as_bytes()).is_ok());
+        for _ in 0..10_000 {
+            let mut bytes = CONFIGURATION.as_bytes().to_vec();
+            for _ in 0..random.random_range(1..6) {
+                // What makes it a configuration at all stays, mostly.
+                let at = random.random_range(70..bytes.len());
+                bytes[at] = *b"0123456789abcdef.:/,-[]{}hms\n\""
+                    .get(random.random_range(0..40usize))
+                    .unwrap_or(&(random.next_u32() as u8));
+            }
+            proxy_configuration(&bytes);
+        }
+    }
 
     #[test]
     fn objects() {

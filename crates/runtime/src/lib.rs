@@ -12,17 +12,25 @@
 //! away: what is known stays until a new listing is complete.
 
 mod client;
+pub mod configuration;
 mod error;
 pub mod fuzzing;
+mod health;
+mod metrics;
 mod names_loop;
+mod node_facts;
+pub mod pages;
 mod proxy_loop;
+mod service_health;
 mod status;
 mod watch;
 mod wire;
 
-pub use client::{client, client_at, client_in_cluster, client_in_context};
+pub use client::{client, client_at, client_in_cluster, client_in_context, client_of};
 pub use error::RuntimeError;
+pub use health::Condition;
 pub use names_loop::{NamesStatus, run_names};
-pub use proxy_loop::run_proxy;
+pub use node_facts::{NodeFacts, node_facts};
+pub use proxy_loop::{ProxyTask, run_proxy};
 pub use status::ProxyStatus;
 pub use wire::read_object;

@@ -1,17 +1,18 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use model::{Changes, Index, NodeName};
-use proxy::{Dataplane, SyncError, SyncReport};
-use tokio::sync::mpsc;
+use proxy::{Dataplane, LocalServices, NodeContext, SyncError, SyncReport};
+use tokio::sync::{mpsc, watch as latest};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use crate::watch::{Event, watch};
+use crate::service_health::{self, HealthChecks};
+use crate::watch::{Aside, Event, watch};
 use crate::wire;
 use crate::{ProxyStatus, RuntimeError};
 
@@ -22,11 +23,27 @@ const WAITING: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How often to ask whether somebody else wrote over the rules.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often to ask whether somebody else wrote over the rules, which are to be back within 2 s. To ask costs
+/// microseconds.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// When somebody wrote, the whole table is read, which beside 50,000 services takes a second on a busy machine. With
 /// a neighbour who writes all the time we spend no more than one part in so many of our time on that.
 const LOOK_SHARE: u32 = 20;
+
+/// Times of changes that are kept until they are written; further ones are not measured.
+const MEASURED: usize = 4096;
+
+/// The proxy of one node.
+pub struct ProxyTask<D> {
+    /// The way to the API.
+    pub client: Client,
+    /// The node it works on. Its name, and where health checks of Services are answered.
+    pub context: NodeContext,
+    /// What serves.
+    pub dataplane: D,
+    /// How it fares.
+    pub status: Arc<ProxyStatus>,
+}
 
 /// Serves the cluster's services on one node until `shutdown` resolves.
 ///
@@ -37,12 +54,14 @@ const LOOK_SHARE: u32 = 20;
 /// [`RuntimeError::Panicked`] or [`RuntimeError::WatchEnded`], both bugs. A failing API server or kernel is
 /// no error: it is logged, counted in `status` and tried again.
 pub async fn run_proxy<D: Dataplane + 'static>(
-    client: Client,
-    node: NodeName,
-    dataplane: D,
-    status: Arc<ProxyStatus>,
+    task: ProxyTask<D>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RuntimeError> {
+    let ProxyTask { client, context, dataplane, status } = task;
+    let NodeContext { node, node_port_addresses, .. } = context;
+    let (checks, asked) = latest::channel(HealthChecks::default());
+    let mut servers = JoinSet::new();
+    servers.spawn(service_health::serve(asked, node_port_addresses, status.clone()));
     let (sender, events) = mpsc::channel(WAITING);
     let mut watches = JoinSet::new();
     let all = watcher::Config::default;
@@ -56,7 +75,8 @@ pub async fn run_proxy<D: Dataplane + 'static>(
     ));
     watches.spawn(watch::<wire::Node>(Api::all(client), own, status.clone(), sender));
     tokio::select! {
-        result = follow(events, Follower::new(dataplane, LOOK_EVERY), &status, shutdown) => result,
+        result = follow(events, Follower::new(node, dataplane, checks, LOOK_EVERY), &status, shutdown) => result,
+        Some(Err(panic)) = servers.join_next() => Err(RuntimeError::Panicked(panic)),
         Some(ended) = watches.join_next() => match ended {
             Ok(()) => Err(RuntimeError::WatchEnded),
             Err(panic) => Err(RuntimeError::Panicked(panic)),
@@ -85,8 +105,8 @@ async fn follow<D: Dataplane + 'static>(
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
             () = sleep_until(look), if retry.is_none() => follower = follower.look().await?,
         }
-        batch.drain(..).for_each(|event| follower.take_in(event));
-        if follower.is_due(Instant::now()) {
+        batch.drain(..).for_each(|event| follower.take_in(event, status));
+        if follower.is_due(Instant::now(), status) {
             follower = follower.sync(status).await?;
         }
     }
@@ -96,6 +116,12 @@ async fn follow<D: Dataplane + 'static>(
 struct Follower<D> {
     index: Index,
     dataplane: D,
+    node: NodeName,
+    local: LocalServices,
+    /// What load balancers are told.
+    checks: latest::Sender<HealthChecks>,
+    /// When that happened which is to be written now.
+    changed_at: Vec<SystemTime>,
     pending: Changes,
     /// The first sync is reported apart.
     synced_once: bool,
@@ -110,10 +136,14 @@ struct Follower<D> {
 }
 
 impl<D: Dataplane + 'static> Follower<D> {
-    fn new(dataplane: D, look_every: Duration) -> Self {
+    fn new(node: NodeName, dataplane: D, checks: latest::Sender<HealthChecks>, look_every: Duration) -> Self {
         Self {
             index: Index::new(),
             dataplane,
+            node,
+            local: LocalServices::default(),
+            checks,
+            changed_at: Vec::new(),
             pending: Changes::Everything,
             synced_once: false,
             retry_at: None,
@@ -124,18 +154,33 @@ impl<D: Dataplane + 'static> Follower<D> {
         }
     }
 
-    fn take_in(&mut self, event: Event) {
+    fn take_in(&mut self, event: Event, status: &ProxyStatus) {
         match event {
             Event::BeginListing(kind) => self.index.begin_listing(kind),
-            Event::Apply(object) => self.index.apply(object),
-            Event::Delete(key) => self.index.delete(&key),
+            Event::Apply(object) => {
+                status.heard(object.key().kind());
+                self.index.apply(object);
+            }
+            Event::Delete(key) => {
+                status.heard(key.kind());
+                self.index.delete(&key);
+            }
             Event::EndListing(kind) => self.index.end_listing(kind),
+            Event::Aside(Aside::NodeLeaves(leaves)) => status.node_leaves(leaves),
+            Event::Aside(Aside::ChangedAt(at)) if self.changed_at.len() < MEASURED => {
+                self.changed_at.push(at)
+            }
+            Event::Aside(Aside::ChangedAt(_)) => {}
         }
     }
 
     /// Whether there is something to write, everything is known and no pause is to be kept.
-    fn is_due(&mut self, now: Instant) -> bool {
-        self.pending.add(self.index.take_changes());
+    fn is_due(&mut self, now: Instant, status: &ProxyStatus) -> bool {
+        let changes = self.index.take_changes();
+        if !changes.is_empty() {
+            status.queued();
+        }
+        self.pending.add(changes);
         self.index.is_in_sync() && !self.pending.is_empty() && self.retry_at.is_none_or(|at| at <= now)
     }
 
@@ -170,7 +215,7 @@ impl<D: Dataplane + 'static> Follower<D> {
             follower.look_at = Instant::now() + follower.look_every.max(begin.elapsed() * LOOK_SHARE);
         }
         match result {
-            Some(Ok(report)) => follower.succeeded(report, status),
+            Some(Ok(report)) => follower.succeeded(report, begin.elapsed(), status),
             Some(Err(error)) => follower.failed(&error, status),
             None => {}
         }
@@ -180,20 +225,28 @@ impl<D: Dataplane + 'static> Follower<D> {
     /// `None` when not everything is known yet.
     fn commit(&mut self) -> Option<Result<SyncReport, SyncError>> {
         let snapshot = self.index.snapshot()?;
-        Some(self.dataplane.sync(&snapshot, &self.pending))
+        let result = self.dataplane.sync(&snapshot, &self.pending);
+        // Load balancers are told of an endpoint once it can be reached.
+        if result.is_ok() && self.local.update(&snapshot, &self.pending, &self.node) {
+            self.checks.send_replace(Arc::new(self.local.health_checks()));
+        }
+        Some(result)
     }
 
-    fn succeeded(&mut self, report: SyncReport, status: &ProxyStatus) {
+    fn succeeded(&mut self, report: SyncReport, took: Duration, status: &ProxyStatus) {
         if !self.synced_once {
             tracing::info!(changes = report.changes, "services are served");
         } else if self.retry_at.is_some() {
             tracing::info!(changes = report.changes, "services are served again as they should be");
         } else if self.disturbed && report.changes > 0 {
             tracing::warn!(changes = report.changes, "somebody else changed our rules, they are mended");
+            status.mended();
         } else {
             tracing::debug!(?report, "services changed");
         }
-        status.synced();
+        status.synced(report, took);
+        status.without_local_endpoints(self.local.without_endpoints());
+        self.changed_at.drain(..).for_each(|at| status.programmed(at));
         self.synced_once = true;
         self.disturbed = false;
         self.pending = Changes::Services(BTreeSet::new());

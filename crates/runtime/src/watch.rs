@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::{Stream, StreamExt, pin_mut};
 use kube::Api;
@@ -24,6 +24,17 @@ pub(crate) enum Event {
     Delete(ObjectKey),
     /// The listing is complete.
     EndListing(Kind),
+    /// What the next object says beside the model.
+    Aside(Aside),
+}
+
+/// What an object says that is nothing to plan from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aside {
+    /// When that happened which the object was changed for.
+    ChangedAt(SystemTime),
+    /// Whether the node is about to go.
+    NodeLeaves(bool),
 }
 
 /// Lists and watches one kind for as long as anybody listens to `events`.
@@ -47,6 +58,19 @@ async fn forward<K: Wire>(
     pin_mut!(stream);
     let mut lost = false;
     while let Some(item) = stream.next().await {
+        let aside = match &item {
+            // What was before us is not ours to have been quick about.
+            Ok(watcher::Event::InitApply(object)) => {
+                object.aside().filter(|aside| !matches!(aside, Aside::ChangedAt(_)))
+            }
+            Ok(watcher::Event::Apply(object)) => object.aside(),
+            _ => None,
+        };
+        if let Some(aside) = aside
+            && events.send(Event::Aside(aside)).await.is_err()
+        {
+            return;
+        }
         let event = match item {
             Ok(watcher::Event::Init) => Some(Event::BeginListing(K::KIND)),
             Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => read(&object, status),

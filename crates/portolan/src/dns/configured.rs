@@ -17,7 +17,6 @@ use tokio::time::{sleep, timeout};
 
 use super::pages::{self, Facts, Source};
 use crate::process::until_stopped;
-use crate::status_page;
 
 /// How long a reload waits for a cluster that it names for the first time. Until then the old configuration serves.
 const LISTING: Duration = Duration::from_secs(30);
@@ -199,7 +198,7 @@ async fn change(
             move || shared.facts()
         };
         let find = pages::all(shared.metrics.clone(), facts);
-        pages.insert(address, Task(tokio::spawn(status_page::serve(listener, find))));
+        pages.insert(address, Task(tokio::spawn(runtime::pages::serve(listener, find))));
     }
     let wanted = page_addresses(&corefile);
     pages.extend(

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use ::dns::{Metrics, SharedZone};
 use runtime::NamesStatus;
-
-use crate::status_page::Page;
+use runtime::pages::Page;
 
 /// A cluster's names and how fresh they are.
 #[derive(Clone)]

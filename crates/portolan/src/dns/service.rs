@@ -13,7 +13,6 @@ use tokio::time::{interval, timeout};
 
 use super::pages::{self, Facts, Source};
 use crate::process::until_stopped;
-use crate::status_page;
 
 /// What a name server needs.
 pub struct Config {
@@ -69,7 +68,7 @@ pub async fn serve(config: Config, client: kube::Client, stopped: watch::Receive
         };
         let listener = tokio::net::TcpListener::bind(address).await;
         let listener = listener.with_context(|| format!("cannot serve the status on {address}"))?;
-        tasks.spawn(status_page::serve(listener, pages::all(metrics, facts)));
+        tasks.spawn(runtime::pages::serve(listener, pages::all(metrics, facts)));
     }
     tracing::info!(listen = ?config.listen, "answering names");
     tokio::select! {

@@ -64,7 +64,8 @@ impl Rig {
         let status = Arc::new(ProxyStatus::default());
         let disturbed = Arc::new(AtomicBool::new(false));
         let dataplane = Recorder { calls: sender, failures: failures.clone(), disturbed: disturbed.clone() };
-        let follower = Follower::new(dataplane, Duration::from_millis(5));
+        let (checks, _asked) = latest::channel(HealthChecks::default());
+        let follower = Follower::new("node1".into(), dataplane, checks, Duration::from_millis(5));
         let mut running = JoinSet::new();
         let told = status.clone();
         running.spawn(async move { follow(receiver, follower, &told, pending()).await });
@@ -159,7 +160,8 @@ async fn it_ends_when_it_is_told_to() {
     let (_events, receiver) = mpsc::channel(1);
     let (sender, _calls) = mpsc::unbounded_channel();
     let dataplane = Recorder { calls: sender, failures: Arc::default(), disturbed: Arc::default() };
-    let follower = Follower::new(dataplane, DEADLINE);
+    let (checks, _asked) = latest::channel(HealthChecks::default());
+    let follower = Follower::new("node1".into(), dataplane, checks, DEADLINE);
     let status = ProxyStatus::default();
     let ended = follow(receiver, follower, &status, std::future::ready(()));
     timeout(DEADLINE, ended).await.unwrap().unwrap();

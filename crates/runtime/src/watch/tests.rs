@@ -25,6 +25,7 @@ async fn forwarded<K: Wire>(items: Vec<watcher::Result<Watched<K>>>) -> (Vec<Str
             Event::Apply(object) => format!("apply {:?}", object.key().kind()),
             Event::Delete(key) => format!("delete {:?}", key.kind()),
             Event::EndListing(_) => "end".to_owned(),
+            Event::Aside(aside) => format!("{aside:?}"),
         });
     }
     (seen, status.bad_parts())

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::{
@@ -8,7 +9,9 @@ use model::{
 };
 use serde::Deserialize;
 
-use super::{Named, Skipped, Wire, is_reachable, label, or_default, resource, slim_metadata};
+use crate::watch::Aside;
+
+use super::{CHANGED_AT, Named, Skipped, Wire, is_reachable, label, or_default, resource, slim_metadata};
 
 /// Names the Service that a slice belongs to (well-known label).
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -90,6 +93,11 @@ impl Wire for EndpointSlice {
 
     fn object_key(&self) -> Option<ObjectKey> {
         self.key().map(ObjectKey::EndpointSlice)
+    }
+
+    fn aside(&self) -> Option<Aside> {
+        let changed_at: Timestamp = self.metadata.annotations.as_ref()?.get(CHANGED_AT)?.parse().ok()?;
+        Some(Aside::ChangedAt(changed_at.into()))
     }
 
     fn parse(&self) -> Parsed<Option<Object>> {

@@ -15,10 +15,11 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::net::IpAddr;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use model::{Kind, Object, ObjectKey, ParseError, Parsed, Problem};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use endpoint_slice::EndpointSlice;
@@ -26,6 +27,11 @@ pub(crate) use namespace::Namespace;
 pub(crate) use node::Node;
 pub(crate) use pod::Pod;
 pub(crate) use service::Service;
+
+use crate::watch::Aside;
+
+/// When that happened which an EndpointSlice was changed for (an annotation of whoever writes slices).
+const CHANGED_AT: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// An object of the API that becomes one of the model.
 pub(crate) trait Wire:
@@ -39,6 +45,11 @@ pub(crate) trait Wire:
 
     /// Reads the object. `None` when nothing in it concerns us.
     fn parse(&self) -> Parsed<Option<Object>>;
+
+    /// What it says beside that.
+    fn aside(&self) -> Option<Aside> {
+        None
+    }
 }
 
 /// An object of the API that names come from.
@@ -100,9 +111,29 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         namespace: Option<String>,
         resource_version: Option<String>,
         labels: Option<BTreeMap<String, String>>,
+        uid: Option<String>,
+        deletion_timestamp: Option<IgnoredAny>,
+        annotations: Option<Annotations>,
     }
-    let Slim { name, namespace, resource_version, labels } = Slim::deserialize(deserializer)?;
-    Ok(ObjectMeta { name, namespace, resource_version, labels, ..ObjectMeta::default() })
+    /// All that are read; the others never become texts of ours.
+    #[derive(Deserialize)]
+    struct Annotations {
+        #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
+        changed_at: Option<String>,
+    }
+    let slim = Slim::deserialize(deserializer)?;
+    let changed_at = slim.annotations.and_then(|annotations| annotations.changed_at);
+    Ok(ObjectMeta {
+        name: slim.name,
+        namespace: slim.namespace,
+        resource_version: slim.resource_version,
+        labels: slim.labels,
+        uid: slim.uid,
+        // Whether it is there is all that is asked, so a time in a form that we do not know is no reason to refuse.
+        deletion_timestamp: slim.deletion_timestamp.map(|_| Time(Timestamp::UNIX_EPOCH)),
+        annotations: changed_at.map(|at| [(CHANGED_AT.to_owned(), at)].into()),
+        ..ObjectMeta::default()
+    })
 }
 
 /// Reads a field whose null means the same as its absence.

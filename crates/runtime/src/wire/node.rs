@@ -6,10 +6,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::{Kind, NodeName, Object, ObjectKey, Parsed, Problem};
 use serde::Deserialize;
 
+use crate::watch::Aside;
+
 use super::{Skipped, Wire, label, or_default, resource, slim_metadata};
 
 /// The zone of a node (well-known label).
 const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// The taint of a node that the cluster autoscaler is about to remove.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// A Node of `v1`.
 #[derive(Debug, Clone, Deserialize)]
@@ -28,6 +33,14 @@ struct Spec {
     pod_cidr: Option<String>,
     #[serde(rename = "podCIDRs", default, deserialize_with = "or_default")]
     pod_cidrs: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    taints: Vec<Taint>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Taint {
+    #[serde(default, deserialize_with = "or_default")]
+    key: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -70,6 +83,12 @@ impl Wire for Node {
             zone: label(&self.metadata, ZONE).map(Into::into),
         };
         skipped.finish(Some(Object::Node(node)))
+    }
+
+    fn aside(&self) -> Option<Aside> {
+        let leaves = self.metadata.deletion_timestamp.is_some()
+            || self.spec.taints.iter().any(|taint| taint.key == TO_BE_DELETED);
+        Some(Aside::NodeLeaves(leaves))
     }
 }
 
