@@ -16,13 +16,13 @@ pub(crate) struct Histogram {
 struct State {
     /// One for each bound, and one for what is above them.
     counts: Vec<u64>,
-    sum: f64,
+    sum: Duration,
 }
 
 impl Histogram {
     /// Bounds in seconds, in order.
     pub(crate) fn new(bounds: Vec<f64>) -> Self {
-        let state = State { counts: vec![0; bounds.len() + 1], sum: 0.0 };
+        let state = State { counts: vec![0; bounds.len() + 1], sum: Duration::ZERO };
         Self { bounds, state: Mutex::new(state) }
     }
 
@@ -36,7 +36,7 @@ impl Histogram {
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.counts[bucket] += 1;
-        state.sum += seconds;
+        state.sum += took;
     }
 
     fn write(&self, text: &mut String, name: &str) {
@@ -48,7 +48,7 @@ impl Histogram {
         }
         total += state.counts.last().copied().unwrap_or_default();
         line(text, &format!("{name}_bucket{{le=\"+Inf\"}}"), total);
-        line(text, &format!("{name}_sum"), state.sum);
+        line(text, &format!("{name}_sum"), state.sum.as_secs_f64());
         line(text, &format!("{name}_count"), total);
     }
 }

@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn one(port: u16, local_endpoints: usize) -> HealthChecks {
-        let check = HealthCheck { port: Port::try_from(port).unwrap(), local_endpoints };
+        let check = HealthCheck { port: Port::try_from(i64::from(port)).unwrap(), local_endpoints };
         Arc::new([(ServiceKey::new("default", "web"), check)].into())
     }
 
