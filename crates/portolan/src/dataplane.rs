@@ -2,10 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 use kernel::conntrack::Conntrack;
+use kernel::iptables::Iptables;
 use kernel::nft::Nftables;
+use netstate::iptables::IptablesPort as _;
 use netstate::nft::{
     BaseChain, ChainKind, Family, Hook, Name, NftPort, Op, Policy, Table, Transaction, priority,
 };
+use proxy::iptables::IptablesProxy;
 use proxy::nftables::NftablesProxy;
 use proxy::userspace::UserspaceProxy;
 use proxy::{Dataplane, Mode, ModeChoice, NodeContext};
@@ -76,7 +79,16 @@ fn try_mode(mode: Mode, context: &NodeContext) -> Result<Box<dyn Dataplane>> {
             let relays = Relays::new(runtime, config);
             Ok(Box::new(UserspaceProxy::new(context.clone(), nft, relays, Conntrack::open()?)))
         }
-        Mode::Iptables | Mode::Ipvs => bail!("this build does not have the mode"),
+        Mode::Iptables => {
+            let ipv4 = Iptables::open(Family::Ip)?;
+            tracing::info!(variant = %ipv4.variant(), "iptables");
+            // A node without IPv6 needs none.
+            let ipv6 = Iptables::open(Family::Ip6)
+                .inspect_err(|error| tracing::warn!(%error, "services are not served at IPv6 addresses"));
+            let ports = [Some(ipv4), ipv6.ok()].into_iter().flatten();
+            Ok(Box::new(IptablesProxy::new(context.clone(), ports, Conntrack::open()?)))
+        }
+        Mode::Ipvs => bail!("this build does not have the mode"),
     }
 }
 

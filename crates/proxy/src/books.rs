@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use model::ServiceKey;
 
 use crate::doors::{Behind, Door, ServicePlan, Slots};
@@ -65,6 +66,39 @@ impl Books {
         }
         let after = self.state_of(&touched);
         Delta { before, after }
+    }
+
+    /// These plans, and those that the services have now which claim one of the same doors. When a door changes
+    /// hands, the chains of both its holders do.
+    pub(crate) fn with_rivals(
+        &self,
+        mut plans: BTreeMap<ServiceKey, Option<ServicePlan>>,
+    ) -> BTreeMap<ServiceKey, Option<ServicePlan>> {
+        let before = plans.keys().filter_map(|key| self.services.get(key));
+        let doors = before.chain(plans.values().flatten()).flat_map(|plan| &plan.doors);
+        let claims = doors.filter_map(|(door, _)| self.claims.get(door)).filter(|claims| {
+            // Nearly always it is its own alone.
+            !matches!(claims.as_slice(), [only] if plans.contains_key(only))
+        });
+        let rivals: BTreeSet<ServiceKey> = claims.flatten().cloned().collect();
+        for key in rivals {
+            if let (Entry::Vacant(place), Some(plan)) = (plans.entry(key.clone()), self.services.get(&key)) {
+                place.insert(Some(plan.clone()));
+            }
+        }
+        plans
+    }
+
+    /// The smallest range that holds all virtual addresses, which are of one family.
+    pub(crate) fn cover(&self) -> Option<IpNet> {
+        let (first, _) = self.addresses.0.first_key_value()?;
+        let (last, _) = self.addresses.0.last_key_value()?;
+        let common = match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => (first.to_bits() ^ last.to_bits()).leading_zeros(),
+            (IpAddr::V6(first), IpAddr::V6(last)) => (first.to_bits() ^ last.to_bits()).leading_zeros(),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => 0,
+        };
+        IpNet::new(*first, u8::try_from(common).ok()?).ok().map(|net| net.trunc())
     }
 
     /// All that the node serves.

@@ -31,7 +31,8 @@ pub(crate) const fn is_of(family: AddressFamily, range: &IpNet) -> bool {
     matches!((family, range), (AddressFamily::V4, IpNet::V4(_)) | (AddressFamily::V6, IpNet::V6(_)))
 }
 
-fn loopback(family: AddressFamily) -> IpNet {
+/// The addresses that stand for the machine itself.
+pub(crate) fn loopback(family: AddressFamily) -> IpNet {
     match family {
         AddressFamily::V4 => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
         AddressFamily::V6 => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),

@@ -130,6 +130,16 @@ impl Behind {
         &self.port.name
     }
 
+    /// The same of all doors of the service port.
+    pub(crate) fn port(&self) -> &PortPlan {
+        &self.port
+    }
+
+    /// The traffic policy for doors of this kind.
+    pub(crate) fn policy(&self) -> TrafficPolicy {
+        self.policy
+    }
+
     /// How long a silent client is remembered, if at all.
     pub(crate) fn affinity(&self) -> Option<Duration> {
         self.port.affinity

@@ -12,6 +12,7 @@ mod books;
 mod dataplane;
 mod door_words;
 mod doors;
+pub mod iptables;
 pub mod ipvs;
 mod local;
 mod mode;

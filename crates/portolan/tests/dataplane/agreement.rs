@@ -34,6 +34,16 @@ fn nftables_by_the_kernel() {
 }
 
 #[test]
+fn iptables_by_the_tracer() {
+    by_the_tracer(Mode::Iptables);
+}
+
+#[test]
+fn iptables_by_the_kernel() {
+    by_the_kernel(Mode::Iptables);
+}
+
+#[test]
 fn userspace_by_the_tracer() {
     by_the_tracer(Mode::Userspace);
 }

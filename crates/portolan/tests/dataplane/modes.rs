@@ -4,10 +4,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use netstate::conntrack::FakeConntrack;
-use netstate::nft::FakeNft;
+use netstate::iptables::{self, ChainName, FakeIptables, Match, Sense, Target};
+use netstate::nft::{FakeNft, Family};
 use netstate::relay::FakeRelays;
 use netstate::trace::{Fate, Host, Origin, Packet};
+use proxy::iptables::IptablesProxy;
 use proxy::nftables::NftablesProxy;
 use proxy::userspace::UserspaceProxy;
 use proxy::{Dataplane, NodeContext};
@@ -19,16 +22,17 @@ use crate::world::pod_config;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
     Nftables,
+    Iptables,
     Userspace,
 }
 
 impl Mode {
-    pub const ALL: [Self; 2] = [Self::Nftables, Self::Userspace];
+    pub const ALL: [Self; 3] = [Self::Nftables, Self::Iptables, Self::Userspace];
 
     /// Why endpoints never see the addresses of clients, if they do not.
     pub fn hides_clients(self) -> Option<&'static str> {
         match self {
-            Self::Nftables => None,
+            Self::Nftables | Self::Iptables => None,
             Self::Userspace => Some(
                 "Endpoints see the node as their client, at every door: it is the proxy's own process that connects. \
                  Whatever else the table says holds.",
@@ -46,6 +50,20 @@ impl Mode {
                     proxy: Box::new(NftablesProxy::new(context, nft.clone(), FakeConntrack::new())),
                     trace: Box::new(move |host, origin, packet, chance| {
                         let outcome = nft.trace(host, origin, packet, chance);
+                        (outcome.fate, outcome.packet)
+                    }),
+                }
+            }
+            Self::Iptables => {
+                let families = [Family::Ip, Family::Ip6].map(FakeIptables::new);
+                families[0].change(iptables::Table::Nat, add_pod_masquerade);
+                InMemory {
+                    proxy: Box::new(IptablesProxy::new(context, families.clone(), FakeConntrack::new())),
+                    trace: Box::new(move |host, origin, packet, chance| {
+                        let mut state = u64::from(chance(u32::MAX));
+                        let mut next = |below| splitmix(&mut state) % below;
+                        let family = &families[usize::from(packet.destination.is_ipv6())];
+                        let outcome = family.trace(host, origin, packet, &mut next);
                         (outcome.fate, outcome.packet)
                     }),
                 }
@@ -80,9 +98,30 @@ impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
             Self::Userspace => "userspace",
         })
     }
+}
+
+/// What podnet writes, in the words of iptables: behind the proxy's, as it is in the kernel.
+fn add_pod_masquerade(chains: &mut iptables::Chains) {
+    let config = pod_config();
+    let to = config.non_masquerade.iter().map(|range| IpNet::V4(*range));
+    let matches: Vec<Match> = [Match::source(config.range)]
+        .into_iter()
+        .chain(to.map(|range| Match::Destination(Sense::IsNot, range)))
+        .collect();
+    let rule = iptables::Rule::new(matches, Target::Masquerade { fully_random: true });
+    chains.0.entry(ChainName::constant("POSTROUTING")).or_default().rules.push(rule);
+}
+
+/// One after the other, rules ask for numbers that have nothing to do with each other.
+fn splitmix(state: &mut u64) -> u32 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed >> 32) as u32
 }
 
 /// A proxy that writes into fakes.

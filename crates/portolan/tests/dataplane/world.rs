@@ -6,15 +6,17 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use kernel::conntrack::Conntrack;
+use kernel::iptables::Iptables;
 use kernel::link::{Links, Namespaces};
 use kernel::netns::{Netns, TemporaryNamespace};
 use kernel::nft::Nftables;
 use kernel::sysctl::Sysctls;
 use model::{Changes, Snapshot};
 use netstate::link::LinkName;
-use netstate::nft::InterfaceName;
+use netstate::nft::{Family, InterfaceName};
 use netstate::sysctl::{SysctlKey, apply};
 use podnet::{Config, MemoryStore, PodNetwork, Ports, SandboxId};
+use proxy::iptables::IptablesProxy;
 use proxy::nftables::NftablesProxy;
 use proxy::userspace::UserspaceProxy;
 use proxy::{Dataplane, LocalTraffic, NodeContext, NodePortAddresses, SyncError, SyncReport};
@@ -144,6 +146,10 @@ impl World {
                     Mode::Nftables => {
                         let nft = Nftables::open().unwrap();
                         (Box::new(NftablesProxy::new(context, nft, conntrack)) as Box<dyn Dataplane>, None)
+                    }
+                    Mode::Iptables => {
+                        let ports = [Family::Ip, Family::Ip6].map(|family| Iptables::open(family).unwrap());
+                        (Box::new(IptablesProxy::new(context, ports, conntrack)) as Box<dyn Dataplane>, None)
                     }
                     Mode::Userspace => {
                         // Its threads are begun by this one, and so on the node.
