@@ -122,7 +122,7 @@ impl Api {
         }
         let agents = NodeAgents::new(config)?;
         let registry = signal::Sender::new(Arc::clone(Registry::built_in()));
-        let upstream = proxy::Upstream::new()?;
+        let upstream = proxy::Upstream::new();
         let store = Arc::new(store);
         let access = Access::new(&store, &config.token_key)?;
         let api = Self {

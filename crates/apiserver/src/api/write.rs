@@ -76,7 +76,8 @@ impl Api {
         }
         meta::on_create(&mut object, kind, &target.namespace, Timestamp::now());
         // Who sends a pod does not own what its ServiceAccount gives it.
-        let sent = kind.is("", "Pod").then(|| object.clone());
+        let tells_apart = kind.is("", "Pod") && matches!(ownership, Ownership::Difference);
+        let sent = tells_apart.then(|| object.clone());
         let unowned = kind.unowned(&object);
         self.give_account(target, &mut object).await?;
         // What is wrong with the object is told before what is wrong with its surroundings.
@@ -86,7 +87,7 @@ impl Api {
         }
         self.admit(target, "create", &object, &Value::Null)?;
         if let Some(mut sent) = sent {
-            kind.prepare_create(&mut sent)?;
+            kind.complete_new(&mut sent);
             write.writer.own_created(write.root(), &mut sent, &unowned, ownership);
             meta::set_managed_fields(&mut object, meta::take_managed_fields(&mut sent));
         } else {

@@ -141,18 +141,20 @@ pub(super) fn encode(mut owners: Vec<Owner<'_>>) -> Option<Value> {
 
 /// Whether two lists of entries say the same but for when it was written.
 pub(crate) fn same_but_times(one: Option<&Value>, other: Option<&Value>) -> bool {
-    let entries = |list: Option<&Value>| -> Vec<Map<String, Value>> {
-        let entries = list.and_then(Value::as_array).into_iter().flatten();
-        let timeless = |entry: &Map<String, Value>| {
-            entry
-                .iter()
-                .filter(|(name, _)| *name != "time")
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect()
-        };
-        entries.filter_map(Value::as_object).map(timeless).collect()
-    };
-    one == other || entries(one) == entries(other)
+    fn entries(list: Option<&Value>) -> Vec<&Map<String, Value>> {
+        list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object).collect()
+    }
+    if one == other {
+        return true;
+    }
+    let (one, other) = (entries(one), entries(other));
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same_but_time(one, other))
+}
+
+fn same_but_time(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    let timeless = |entry: &Map<String, Value>| entry.len() - usize::from(entry.contains_key("time"));
+    let mut fields = one.iter().filter(|(name, _)| *name != "time");
+    timeless(one) == timeless(other) && fields.all(|(name, value)| other.get(name) == Some(value))
 }
 
 /// Unites the oldest updates, by version, until there are few enough (`managedfields/internal/capmanagers.go`).

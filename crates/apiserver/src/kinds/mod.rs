@@ -48,7 +48,7 @@ mod strategy;
 mod structural;
 mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod workload;
 
 pub use allocation::{Allocation, AllocationConfig, AllocationConfigError, Reservation};

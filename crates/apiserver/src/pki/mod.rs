@@ -5,6 +5,7 @@
 
 mod files;
 mod kubeconfig;
+mod unverified;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 pub use kubeconfig::Kubeconfig;
+pub use unverified::unverified_client;
 
 /// A certificate with its private key, both as PEM.
 #[derive(Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use http::header::{ETAG, IF_NONE_MATCH};
 use serde_json::Value;
 
 use super::*;
+use crate::kinds::testing::references;
 
 fn documents() -> Vec<(String, Value)> {
     let registry = Registry::built_in();
@@ -11,17 +12,6 @@ fn documents() -> Vec<(String, Value)> {
         registry.served().map(|served| (served.group.as_ref(), served.version.as_ref())).collect();
     let written = |(group, version)| (place(group, version), write(registry, group, version).unwrap());
     places.into_iter().map(written).collect()
-}
-
-fn references<'a>(value: &'a Value, out: &mut Vec<&'a str>) {
-    match value {
-        Value::Object(map) => {
-            out.extend(map.get("$ref").and_then(Value::as_str));
-            map.values().for_each(|value| references(value, out));
-        }
-        Value::Array(items) => items.iter().for_each(|item| references(item, out)),
-        _ => {}
-    }
 }
 
 #[test]

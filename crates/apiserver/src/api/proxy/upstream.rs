@@ -9,15 +9,13 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::DigitallySignedStruct;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::place::Place;
+use crate::pki;
 
 /// Longest wait for a connection; what comes after takes as long as it likes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,15 +43,10 @@ pub(super) enum Unreachable {
 }
 
 impl Upstream {
-    pub(in crate::api) fn new() -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        Ok(Self { connector: TlsConnector::from(Arc::new(tls)) })
+    pub(in crate::api) fn new() -> Self {
+        // Pods show certificates that nobody signed for their addresses: like Kubernetes' API server, this one looks at
+        // none.
+        Self { connector: TlsConnector::from(Arc::new(pki::unverified_client())) }
     }
 
     /// Sends the request; the connection lives as long as the answer's body, or as what it is switched over to.
@@ -101,43 +94,4 @@ fn broken(error: hyper::Error) -> Unreachable {
 fn go_text(error: &io::Error) -> String {
     let text = error.to_string().to_lowercase();
     format!("connect: {}", text.split(" (os error").next().unwrap_or_default())
-}
-
-/// Pods show certificates that nobody signed for their addresses: like Kubernetes' API server, this one looks at none.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::kinds::Registry;
 use crate::kinds::registry::Behaviour;
 use crate::kinds::schema::{Type, type_def};
+use crate::kinds::testing::references;
 
 fn components(group: &str, version: &str) -> Schemas {
     let mut out = Components::default();
@@ -24,17 +25,6 @@ fn all() -> Vec<(String, Schemas)> {
         .into_iter()
         .map(|(group, version)| (format!("{group}/{version}"), components(group, version)))
         .collect()
-}
-
-fn references<'a>(value: &'a Value, out: &mut Vec<&'a str>) {
-    match value {
-        Value::Object(map) => {
-            out.extend(map.get("$ref").and_then(Value::as_str));
-            map.values().for_each(|value| references(value, out));
-        }
-        Value::Array(items) => items.iter().for_each(|item| references(item, out)),
-        _ => {}
-    }
 }
 
 #[test]

@@ -171,12 +171,17 @@ impl Kind {
     /// # Errors
     /// 422 with every wrong field.
     pub fn prepare_create(&self, new: &mut Value) -> Result<(), Status> {
-        self.rules().reset_for_create(new);
-        self.rules().default(new);
+        self.complete_new(new);
         let mut causes = Vec::new();
         metadata::validate(self, new, &mut causes);
         self.rules().validate(new, &mut causes);
         self.refuse(new, causes)
+    }
+
+    /// The first half of [`Kind::prepare_create`]: what the sender may not set goes, defaults come.
+    pub fn complete_new(&self, new: &mut Value) {
+        self.rules().reset_for_create(new);
+        self.rules().default(new);
     }
 
     /// JSON pointers of what will belong to no manager although a new object has it: the status of kinds that have a

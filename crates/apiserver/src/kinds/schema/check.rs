@@ -1,5 +1,7 @@
 //! Compares a body with the types: first mismatch, unknown fields, and the form in which Go would write it again.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -34,15 +36,15 @@ pub(super) fn check(name: &'static str, object: &mut Value) -> Result<Vec<String
     let Value::Object(map) = object else {
         return Err(Mismatch::Body { found: found(object, &Type::Any), wanted: name });
     };
-    let mut walk = Walk { unknown: Vec::new(), path: Vec::new() };
-    walk.object(map, name, def)?;
+    let mut walk = Walk { unknown: Vec::new() };
+    walk.object(map, name, def, &Place::Root)?;
     Ok(walk.unknown)
 }
 
 /// Checks the metadata of a resource that stands at `path`, as [`check`] does.
 pub(in crate::kinds) fn check_metadata(path: &str, metadata: &mut Value) -> Result<Vec<String>, Mismatch> {
-    let mut walk = Walk { unknown: Vec::new(), path: vec![Segment::Field(path.to_owned())] };
-    walk.value(metadata, &Type::Object("ObjectMeta"), "ObjectMeta")?;
+    let mut walk = Walk { unknown: Vec::new() };
+    walk.value(metadata, &Type::Object("ObjectMeta"), "ObjectMeta", &Place::Field(&Place::Root, path))?;
     Ok(walk.unknown)
 }
 
@@ -56,15 +58,43 @@ fn position(error: &base64::DecodeError, length: usize) -> usize {
     }
 }
 
-enum Segment {
-    Field(String),
-    Index(usize),
-    Key(String),
+/// Where in the body a value stands. Written out only for what is wrong or unknown: most fields are neither.
+enum Place<'a> {
+    Root,
+    Field(&'a Place<'a>, &'a str),
+    Index(&'a Place<'a>, usize),
+    Key(&'a Place<'a>, &'a str),
 }
 
+impl Place<'_> {
+    /// `spec.ports.port`, as Go's decoder names it: without indices and map keys.
+    fn go_path(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Field(above, name) => match above.go_path() {
+                path if path.is_empty() => (*name).to_owned(),
+                path => format!("{path}.{name}"),
+            },
+            Self::Index(above, _) | Self::Key(above, _) => above.go_path(),
+        }
+    }
+}
+
+/// `spec.ports[0].port`, as strict decoding errors name it.
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(Self::Root, name) | Self::Key(Self::Root, name) => out.write_str(name),
+            Self::Field(above, name) | Self::Key(above, name) => write!(out, "{above}.{name}"),
+            Self::Index(above, index) => write!(out, "{above}[{index}]"),
+        }
+    }
+}
+
+/// Goes through a body; collects what the types do not know.
 struct Walk {
     unknown: Vec<String>,
-    path: Vec<Segment>,
 }
 
 impl Walk {
@@ -73,24 +103,24 @@ impl Walk {
         map: &mut Map<String, Value>,
         holder: &'static str,
         def: &TypeDef,
+        place: &Place<'_>,
     ) -> Result<(), Mismatch> {
         let mut dropped = Vec::new();
         for (name, value) in map.iter_mut() {
-            self.path.push(Segment::Field(name.clone()));
+            let place = Place::Field(place, name);
             match def.fields.get(name.as_str()) {
                 None => {
-                    self.unknown.push(format!("unknown field {:?}", self.indexed_path()));
+                    self.unknown.push(format!("unknown field {:?}", place.to_string()));
                     dropped.push(name.clone());
                 }
                 Some(_) if value.is_null() => dropped.push(name.clone()),
                 Some(field) => {
-                    self.value(value, &field.ty, holder)?;
+                    self.value(value, &field.ty, holder, &place)?;
                     if !field.always && is_empty_collection(value, &field.ty) {
                         dropped.push(name.clone());
                     }
                 }
             }
-            self.path.pop();
         }
         for name in dropped {
             map.shift_remove(&name);
@@ -98,50 +128,64 @@ impl Walk {
         Ok(())
     }
 
-    fn value(&mut self, value: &mut Value, ty: &Type, holder: &'static str) -> Result<(), Mismatch> {
+    fn value(
+        &mut self,
+        value: &mut Value,
+        ty: &Type,
+        holder: &'static str,
+        place: &Place<'_>,
+    ) -> Result<(), Mismatch> {
         match (ty, &mut *value) {
             (Type::Any, _) | (Type::String, Value::String(_)) | (Type::Bool, Value::Bool(_)) => Ok(()),
             (Type::Number, Value::Number(_)) => Ok(()),
             (Type::Int64, Value::Number(number)) if number.is_i64() => Ok(()),
             (Type::Int32 | Type::IntOrString, Value::Number(number)) if fits_i32(number) => Ok(()),
             (Type::IntOrString, Value::String(_)) => Ok(()),
-            (Type::Bytes, Value::String(text)) => self.base64(text),
-            (Type::Quantity, Value::String(_) | Value::Number(_)) => self.quantity(value),
-            (Type::Time, Value::String(text)) => self.time(text, false),
-            (Type::MicroTime, Value::String(text)) => self.time(text, true),
+            (Type::Bytes, Value::String(text)) => base64(text, place),
+            (Type::Quantity, Value::String(_) | Value::Number(_)) => quantity(value, place),
+            (Type::Time, Value::String(text)) => time(text, false, place),
+            (Type::MicroTime, Value::String(text)) => time(text, true, place),
             (Type::Object(name), Value::Object(map)) => match type_def(name) {
-                Some(def) => self.object(map, name, def),
+                Some(def) => self.object(map, name, def, place),
                 None => Ok(()),
             },
-            (Type::ObjectOr(name), Value::Object(_)) => self.value(value, &Type::Object(name), holder),
+            (Type::ObjectOr(name), Value::Object(_)) => self.value(value, &Type::Object(name), holder, place),
             (Type::ObjectOr(_), _) => Ok(()),
-            (Type::List(inner), Value::Array(items)) => self.items(items, inner, holder),
+            (Type::List(inner), Value::Array(items)) => self.items(items, inner, holder, place),
             (Type::Map(inner), Value::Object(map)) => {
                 for (key, item) in map.iter_mut() {
-                    self.path.push(Segment::Key(key.clone()));
-                    self.item(item, inner, holder)?;
-                    self.path.pop();
+                    self.item(item, inner, holder, &Place::Key(place, key))?;
                 }
                 Ok(())
             }
             (_, other) => {
-                let (found, path) = (found(other, ty), self.go_path());
+                let (found, path) = (found(other, ty), place.go_path());
                 Err(Mismatch::Type { found, holder, path, wanted: go_type(ty) })
             }
         }
     }
 
-    fn items(&mut self, items: &mut [Value], inner: &Type, holder: &'static str) -> Result<(), Mismatch> {
+    fn items(
+        &mut self,
+        items: &mut [Value],
+        inner: &Type,
+        holder: &'static str,
+        place: &Place<'_>,
+    ) -> Result<(), Mismatch> {
         for (index, item) in items.iter_mut().enumerate() {
-            self.path.push(Segment::Index(index));
-            self.item(item, inner, holder)?;
-            self.path.pop();
+            self.item(item, inner, holder, &Place::Index(place, index))?;
         }
         Ok(())
     }
 
     /// In a list or a map, `null` is the type's zero value.
-    fn item(&mut self, item: &mut Value, ty: &Type, holder: &'static str) -> Result<(), Mismatch> {
+    fn item(
+        &mut self,
+        item: &mut Value,
+        ty: &Type,
+        holder: &'static str,
+        place: &Place<'_>,
+    ) -> Result<(), Mismatch> {
         if item.is_null() {
             *item = match ty {
                 Type::String | Type::Bytes | Type::IntOrString => Value::String(String::new()),
@@ -154,65 +198,39 @@ impl Walk {
             };
             return Ok(());
         }
-        self.value(item, ty, holder)
+        self.value(item, ty, holder, place)
     }
+}
 
-    fn quantity(&self, value: &mut Value) -> Result<(), Mismatch> {
-        let text = match &*value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        match quantity::canonical(&text) {
-            Some(canonical) => *value = Value::String(canonical),
-            None => return Err(Mismatch::Quantity { path: self.indexed_path(), text }),
-        }
-        Ok(())
+fn quantity(value: &mut Value, place: &Place<'_>) -> Result<(), Mismatch> {
+    let text = match &*value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match quantity::canonical(&text) {
+        Some(canonical) => *value = Value::String(canonical),
+        None => return Err(Mismatch::Quantity { path: place.to_string(), text }),
     }
+    Ok(())
+}
 
-    /// Times are kept as Kubernetes writes them: in UTC, in whole seconds or microseconds.
-    fn time(&self, text: &mut String, micro: bool) -> Result<(), Mismatch> {
-        let Ok(time) = text.parse::<Timestamp>() else {
-            return Err(Mismatch::Time { path: self.indexed_path(), text: text.clone() });
-        };
-        *text =
-            time.strftime(if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" }).to_string();
-        Ok(())
-    }
+/// Times are kept as Kubernetes writes them: in UTC, in whole seconds or microseconds.
+fn time(text: &mut String, micro: bool, place: &Place<'_>) -> Result<(), Mismatch> {
+    let Ok(time) = text.parse::<Timestamp>() else {
+        return Err(Mismatch::Time { path: place.to_string(), text: text.clone() });
+    };
+    *text = time.strftime(if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" }).to_string();
+    Ok(())
+}
 
-    fn base64(&self, text: &str) -> Result<(), Mismatch> {
-        use base64::Engine as _;
-        // Go's decoder skips line breaks inside base64.
-        let packed: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
-        let length = packed.len();
-        match base64::engine::general_purpose::STANDARD.decode(packed) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Mismatch::Base64 { path: self.indexed_path(), byte: position(&error, length) }),
-        }
-    }
-
-    /// `spec.ports[0].port`, as strict decoding errors name it.
-    fn indexed_path(&self) -> String {
-        let mut out = String::new();
-        for segment in &self.path {
-            match segment {
-                Segment::Field(name) | Segment::Key(name) if out.is_empty() => out.push_str(name),
-                Segment::Field(name) | Segment::Key(name) => {
-                    out.push('.');
-                    out.push_str(name);
-                }
-                Segment::Index(index) => out.push_str(&format!("[{index}]")),
-            }
-        }
-        out
-    }
-
-    /// `spec.ports.port`, as Go's decoder names it: without indices and map keys.
-    fn go_path(&self) -> String {
-        let names = self.path.iter().filter_map(|segment| match segment {
-            Segment::Field(name) => Some(name.as_str()),
-            Segment::Index(_) | Segment::Key(_) => None,
-        });
-        names.collect::<Vec<_>>().join(".")
+fn base64(text: &str, place: &Place<'_>) -> Result<(), Mismatch> {
+    use base64::Engine as _;
+    // Go's decoder skips line breaks inside base64.
+    let packed: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+    let length = packed.len();
+    match base64::engine::general_purpose::STANDARD.decode(packed) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Mismatch::Base64 { path: place.to_string(), byte: position(&error, length) }),
     }
 }
 
