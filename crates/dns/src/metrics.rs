@@ -1,8 +1,15 @@
 //! What the server counts, under CoreDNS's names where it has the same thing.
 
+mod upstream;
+
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+pub(crate) use upstream::UpstreamMetrics;
 
 use crate::forward::Outcome;
 use crate::{RecordType, ResponseCode};
@@ -40,20 +47,48 @@ pub struct Metrics {
     /// By protocol (UDP, TCP), family (IPv4, IPv6) and type.
     requests: [[[Counter; TYPES.len() + 1]; 2]; 2],
     codes: [Counter; CODES.len() + 1],
-    /// Replies by how long they took; the last bucket has no end.
-    took: [Counter; BUCKETS + 1],
-    took_nanoseconds: Counter,
+    /// Replies by how long they took.
+    took: Times,
     hits: [Counter; 2],
     misses: Counter,
     prefetched: Counter,
     stale: Counter,
-    forwarded: Counter,
-    forward_failures: Counter,
     rejected: Counter,
     all_resting: Counter,
-    probe_failures: Counter,
     silent: Counter,
     reload_failures: Counter,
+    /// Every upstream server that there was.
+    upstreams: Mutex<BTreeMap<SocketAddr, Arc<UpstreamMetrics>>>,
+}
+
+/// A histogram of times; the last bucket has no end.
+#[derive(Debug, Default)]
+struct Times {
+    buckets: [Counter; BUCKETS + 1],
+    nanoseconds: Counter,
+}
+
+impl Times {
+    fn add(&self, took: Duration) {
+        let bucket = (0..BUCKETS).find(|bucket| took <= FIRST_BUCKET * (1 << bucket));
+        add(&self.buckets[bucket.unwrap_or(BUCKETS)]);
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.buckets.iter().map(count).sum()
+    }
+}
+
+/// The place of a code among the counters; the last is for codes that have none of their own.
+fn code_place(code: u16) -> usize {
+    CODES.iter().position(|known| known.0 == code).unwrap_or(CODES.len())
+}
+
+/// The names of the places.
+fn codes() -> impl Iterator<Item = &'static str> {
+    CODES.iter().map(|code| code.as_str()).chain(["OTHER"])
 }
 
 fn add(counter: &Counter) {
@@ -83,12 +118,8 @@ impl Metrics {
     /// A reply as it goes out; the code of the header says enough.
     pub(crate) fn replied(&self, reply: &[u8], took: Duration) {
         let code = reply.get(3).map_or(0, |byte| u16::from(byte & 15));
-        let known = CODES.iter().position(|known| known.0 == code);
-        add(&self.codes[known.unwrap_or(CODES.len())]);
-        let bucket = (0..BUCKETS).find(|bucket| took <= FIRST_BUCKET * (1 << bucket));
-        add(&self.took[bucket.unwrap_or(BUCKETS)]);
-        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.took_nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        add(&self.codes[code_place(code)]);
+        self.took.add(took);
     }
 
     pub(crate) fn silent(&self) {
@@ -111,12 +142,14 @@ impl Metrics {
         add(&self.stale);
     }
 
-    pub(crate) fn forwarded(&self) {
-        add(&self.forwarded);
+    /// The counters of an upstream server; the same as long as we live.
+    pub(crate) fn upstream(&self, address: SocketAddr) -> Arc<UpstreamMetrics> {
+        Arc::clone(self.upstreams().entry(address).or_default())
     }
 
-    pub(crate) fn forward_failed(&self) {
-        add(&self.forward_failures);
+    fn upstreams(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Arc<UpstreamMetrics>>> {
+        // Every change is a single insertion: nothing is ever half done.
+        self.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn rejected(&self) {
@@ -127,18 +160,15 @@ impl Metrics {
         add(&self.all_resting);
     }
 
-    pub(crate) fn probe_failed(&self) {
-        add(&self.probe_failures);
-    }
-
     /// All counters in the text format of Prometheus.
     pub fn text(&self) -> String {
         let mut text = String::new();
         self.write_requests(&mut text);
-        let codes = CODES.iter().map(|code| code.as_str()).chain(["OTHER"]).zip(&self.codes);
-        let codes = codes.map(|(name, counter)| (format!("{{rcode=\"{name}\"}}"), count(counter)));
+        let codes =
+            codes().zip(&self.codes).map(|(name, counter)| (format!("{{rcode=\"{name}\"}}"), count(counter)));
         family(&mut text, "coredns_dns_responses_total", "counter", codes);
-        self.write_times(&mut text);
+        let all = [(String::new(), &self.took)];
+        histogram(&mut text, "coredns_dns_request_duration_seconds", all.into_iter());
         let hits = ["success", "denial"].iter().zip(&self.hits);
         let hits = hits.map(|(kind, counter)| (format!("{{type=\"{kind}\"}}"), count(counter)));
         family(&mut text, "coredns_cache_hits_total", "counter", hits);
@@ -148,16 +178,15 @@ impl Metrics {
             ("coredns_cache_misses_total", count(&self.misses)),
             ("coredns_cache_prefetch_total", count(&self.prefetched)),
             ("coredns_cache_served_stale_total", count(&self.stale)),
-            ("coredns_forward_requests_total", count(&self.forwarded)),
             ("coredns_forward_max_concurrent_rejects_total", count(&self.rejected)),
             ("coredns_forward_healthcheck_broken_total", count(&self.all_resting)),
-            ("coredns_proxy_healthcheck_failures_total", count(&self.probe_failures)),
             ("coredns_reload_failed_total", count(&self.reload_failures)),
-            ("portolan_dns_forward_failures_total", count(&self.forward_failures)),
             ("portolan_dns_ignored_messages_total", count(&self.silent)),
         ] {
             family(&mut text, name, "counter", [(String::new(), value)]);
         }
+        let upstreams = self.upstreams();
+        upstream::write(&mut text, upstreams.iter().map(|(to, server)| (to, &**server)));
         text
     }
 
@@ -174,24 +203,27 @@ impl Metrics {
         }
         family(text, "coredns_dns_requests_total", "counter", rows);
     }
+}
 
-    fn write_times(&self, text: &mut String) {
-        let name = "coredns_dns_request_duration_seconds";
+/// Series of one histogram, by their labels without braces.
+fn histogram<'a>(text: &mut String, name: &str, series: impl Iterator<Item = (String, &'a Times)>) {
+    // Writing into a String cannot fail.
+    let _ = writeln!(text, "# TYPE {name} histogram");
+    for (labels, times) in series {
+        let comma = if labels.is_empty() { "" } else { "," };
         let mut total = 0;
-        let mut rows = Vec::new();
-        for (bucket, counter) in self.took.iter().enumerate() {
+        for (bucket, counter) in times.buckets.iter().enumerate() {
             total += count(counter);
             let end = match bucket {
                 BUCKETS => "+Inf".to_owned(),
                 _ => (FIRST_BUCKET * (1 << bucket)).as_secs_f64().to_string(),
             };
-            rows.push((format!("_bucket{{le=\"{end}\"}}"), total));
+            let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"{end}\"}} {total}");
         }
-        rows.push(("_count".to_owned(), total));
-        family(text, name, "histogram", rows);
-        let seconds = Duration::from_nanos(count(&self.took_nanoseconds)).as_secs_f64();
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "{name}_sum {seconds}");
+        let seconds = Duration::from_nanos(count(&times.nanoseconds)).as_secs_f64();
+        let braced = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+        let _ = writeln!(text, "{name}_sum{braced} {seconds}");
+        let _ = writeln!(text, "{name}_count{braced} {total}");
     }
 }
 
@@ -200,5 +232,49 @@ fn family(text: &mut String, name: &str, kind: &str, rows: impl IntoIterator<Ite
     let _ = writeln!(text, "# TYPE {name} {kind}");
     for (labels, value) in rows {
         let _ = writeln!(text, "{name}{labels} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upstream_servers_are_told_apart_under_the_names_of_coredns() {
+        let metrics = Metrics::default();
+        let (one, other): (SocketAddr, SocketAddr) =
+            ("192.0.2.1:53".parse().unwrap(), "[2001:db8::1]:5353".parse().unwrap());
+        for took in [Duration::from_micros(200), Duration::from_millis(3)] {
+            metrics.upstream(one).asked();
+            metrics.upstream(one).answered(ResponseCode::NX_DOMAIN, took);
+        }
+        metrics.upstream(other).asked();
+        metrics.upstream(other).failed();
+        metrics.upstream(other).probe_failed();
+        let text = metrics.text();
+        for line in [
+            "coredns_forward_requests_total{to=\"192.0.2.1:53\"} 2",
+            "coredns_forward_requests_total{to=\"[2001:db8::1]:5353\"} 1",
+            "coredns_proxy_healthcheck_failures_total{proxy_name=\"forward\",to=\"192.0.2.1:53\"} 0",
+            "coredns_proxy_healthcheck_failures_total{proxy_name=\"forward\",to=\"[2001:db8::1]:5353\"} 1",
+            "portolan_dns_forward_failures_total{to=\"[2001:db8::1]:5353\"} 1",
+            "# TYPE coredns_proxy_request_duration_seconds histogram",
+            "coredns_proxy_request_duration_seconds_bucket{proxy_name=\"forward\",to=\"192.0.2.1:53\",rcode=\"NXDOMAIN\",le=\"0.00025\"} 1",
+            "coredns_proxy_request_duration_seconds_bucket{proxy_name=\"forward\",to=\"192.0.2.1:53\",rcode=\"NXDOMAIN\",le=\"+Inf\"} 2",
+            "coredns_proxy_request_duration_seconds_sum{proxy_name=\"forward\",to=\"192.0.2.1:53\",rcode=\"NXDOMAIN\"} 0.0032",
+            "coredns_proxy_request_duration_seconds_count{proxy_name=\"forward\",to=\"192.0.2.1:53\",rcode=\"NXDOMAIN\"} 2",
+            "coredns_forward_healthcheck_broken_total 0",
+            "coredns_dns_request_duration_seconds_bucket{le=\"+Inf\"} 0",
+            "coredns_dns_request_duration_seconds_sum 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(
+            !text.contains("duration_seconds_count{proxy_name=\"forward\",to=\"[2001"),
+            "it answered nothing"
+        );
+        let families: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let distinct: std::collections::BTreeSet<_> = families.iter().collect();
+        assert_eq!(families.len(), distinct.len(), "{families:?}");
     }
 }

@@ -50,7 +50,7 @@ enum Place {
 impl Resolver {
     /// A resolver with an empty cache.
     pub fn new(config: ResolverConfig, metrics: Arc<Metrics>) -> Arc<Self> {
-        let server = |address: &_| Upstream::new(*address, &config, metrics.clone());
+        let server = |address: &_| Upstream::new(*address, &config, &metrics);
         Arc::new(Self {
             upstreams: config.upstreams.iter().map(server).collect(),
             cache: Mutex::new(Cache::new(config.cache.clone())),
@@ -190,12 +190,10 @@ impl Resolver {
     async fn ask(&self, question: &Question) -> Option<Response> {
         let mut last = None;
         for server in self.order().into_iter().take(2) {
-            self.metrics.forwarded();
             match server.ask(question, &self.config.probe).await {
                 Ok(response) if self.config.failover.contains(&response.code) => last = Some(response),
                 Ok(response) => return Some(response),
                 Err(error) => {
-                    self.metrics.forward_failed();
                     tracing::debug!(server = %server.address, name = %question.name, %error, "no answer");
                 }
             }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::cache::Question;
 use super::config::{Probe, ResolverConfig};
 use super::response::{Response, question};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::{Name, RecordType};
 
 /// How long a server may take. With a second attempt elsewhere a client waits no longer than a second.
@@ -32,11 +32,11 @@ pub(crate) struct Upstream {
     resting: AtomicBool,
     /// What we ask it comes back to us.
     pub(super) looping: AtomicBool,
-    pub(super) metrics: Arc<Metrics>,
+    counts: Arc<UpstreamMetrics>,
 }
 
 impl Upstream {
-    pub(super) fn new(address: SocketAddr, config: &ResolverConfig, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(super) fn new(address: SocketAddr, config: &ResolverConfig, metrics: &Metrics) -> Arc<Self> {
         Arc::new(Self {
             address,
             force_tcp: config.force_tcp,
@@ -44,7 +44,7 @@ impl Upstream {
             failures: AtomicU32::new(0),
             resting: AtomicBool::new(false),
             looping: AtomicBool::new(false),
-            metrics,
+            counts: metrics.upstream(address),
         })
     }
 
@@ -91,7 +91,7 @@ impl Upstream {
                 this.resting.store(false, Ordering::Relaxed);
                 return;
             }
-            this.metrics.probe_failed();
+            this.counts.probe_failed();
         }
     }
 
@@ -103,12 +103,18 @@ impl Upstream {
         let id = rand::random();
         let message = question(id, &asked.name, asked.kind, asked.dnssec, asked.checking_disabled);
         let read = |bytes: &[u8]| Response::parse(bytes.to_vec(), id, &asked.name, asked.kind);
+        let begin = Instant::now();
+        self.counts.asked();
         let result = match self.patiently(self.exchange(&message, read)).await {
             Ok(response) if response.truncated && !self.force_tcp => {
                 self.patiently(self.stream(&message, read)).await
             }
             other => other,
         };
+        match &result {
+            Ok(response) => self.counts.answered(response.code, begin.elapsed()),
+            Err(_) => self.counts.failed(),
+        }
         self.note(result.is_err(), probe);
         result
     }
