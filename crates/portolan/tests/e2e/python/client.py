@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -149,6 +150,143 @@ def watches(namespace):
     lines = [json.loads(line) for line in answer.read().decode().splitlines()]
     marks = [line["object"]["metadata"].get("annotations", {}) for line in lines if line["type"] == "BOOKMARK"]
     assert {"k8s.io/initial-events-end": "true"} in marks, lines
+
+
+def expires(namespace):
+    """A watch and a page from so long ago that the server no longer knows: 410, and a new list goes on."""
+    core = client.CoreV1Api()
+    core.create_namespaced_config_map(namespace, config_map("first"))
+    core.create_namespaced_config_map(namespace, config_map("large"))
+    page = core.list_namespaced_config_map(namespace, limit=1)
+    start, token = page.metadata.resource_version, page.metadata._continue
+
+    def watched(since):
+        return list(watch.Watch().stream(
+            core.list_namespaced_config_map, namespace, resource_version=since, timeout_seconds=1
+        ))
+
+    # The past is kept up to 64 MiB.
+    for number in range(80):
+        core.patch_namespaced_config_map("large", namespace, {"data": {"text": str(number % 10) * 1000000}})
+    try:
+        raise AssertionError(f"the past is still known: {watched(start)}")
+    except ApiException as error:
+        # The watch had begun: its error is an event, which the library raises without a body.
+        assert error.status == 410 and "too old resource version" in error.reason, error
+    gone = refused(410, core.list_namespaced_config_map, namespace, _continue=token)
+    assert gone["reason"] == "Expired", gone
+    listed = core.list_namespaced_config_map(namespace)
+    assert [item.metadata.name for item in listed.items][:1] == ["first"]
+    core.delete_namespaced_config_map("first", namespace)
+    assert [event["type"] for event in watched(listed.metadata.resource_version)] == ["DELETED"]
+
+
+def tokens(namespace):
+    """A program that has nothing but the token of a ServiceAccount: it may what a role says, until the account goes."""
+    core, rights = client.CoreV1Api(), client.RbacAuthorizationV1Api()
+    core.create_namespaced_service_account(namespace, client.V1ServiceAccount(metadata=client.V1ObjectMeta(name="robot")))
+    asked = client.AuthenticationV1TokenRequest(spec=client.V1TokenRequestSpec(audiences=[], expiration_seconds=600))
+    token = core.create_namespaced_service_account_token("robot", namespace, asked).status.token
+    own = client.Configuration.get_default_copy()
+    own.cert_file = own.key_file = None
+    own.api_key = {"authorization": f"Bearer {token}"}
+    bearer = client.ApiClient(own)
+    robot = client.CoreV1Api(bearer)
+    user = client.AuthenticationV1Api(bearer).create_self_subject_review(client.V1SelfSubjectReview()).status.user_info
+    assert user.username == f"system:serviceaccount:{namespace}:robot" and "system:serviceaccounts" in user.groups, user
+    refusal = refused(403, robot.list_namespaced_config_map, namespace)
+    assert f'User "{user.username}" cannot list resource "configmaps"' in refusal["message"], refusal
+    rights.create_namespaced_role_binding(namespace, client.V1RoleBinding(
+        metadata=client.V1ObjectMeta(name="robot-looks"),
+        role_ref=client.V1RoleRef(api_group="rbac.authorization.k8s.io", kind="ClusterRole", name="view"),
+        subjects=[client.RbacV1Subject(kind="ServiceAccount", name="robot", namespace=namespace)],
+    ))
+    robot.list_namespaced_config_map(namespace)
+    refused(403, robot.create_namespaced_config_map, namespace, config_map("no"))
+    refused(403, robot.list_namespaced_secret, namespace)
+    core.delete_namespaced_service_account("robot", namespace)
+    assert refused(401, robot.list_namespaced_config_map, namespace)["reason"] == "Unauthorized"
+
+
+def mounted(namespace):
+    """A pod's way to the API: what is mounted into it and in its environment, used from its network."""
+    core, rights = client.CoreV1Api(), client.RbacAuthorizationV1Api()
+    rights.create_namespaced_role_binding(namespace, client.V1RoleBinding(
+        metadata=client.V1ObjectMeta(name="pods-look"),
+        role_ref=client.V1RoleRef(api_group="rbac.authorization.k8s.io", kind="ClusterRole", name="view"),
+        subjects=[client.RbacV1Subject(kind="ServiceAccount", name="default", namespace=namespace)],
+    ))
+    running(namespace, pod("inside", "busybox", ["sleep", "100000"]))
+    folder = "/var/run/secrets/kubernetes.io/serviceaccount"
+    command = f"cd {folder}; for file in token namespace; do cat $file; echo; done; " \
+        "echo $KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT; cat ca.crt"
+    said = stream(core.connect_get_namespaced_pod_exec, "inside", namespace, command=["sh", "-c", command],
+                  stdout=True, stderr=True, stdin=False, tty=False)
+    token, own, address, certificate = said.split("\n", 3)
+    assert own == namespace and address == "10.96.0.1:443", (own, address)
+
+    # The images have no client that speaks today's TLS: one of the machine goes into the pod's network.
+    def ask(path):
+        with tempfile.NamedTemporaryFile("w") as authority:
+            authority.write(certificate)
+            authority.flush()
+            return subprocess.run(
+                [os.environ["PORTOLAN"], "lab", "exec", "--name", os.environ["LAB"], f"pod/{namespace}/inside", "--",
+                 "curl", "-sS", "--cacert", authority.name, "-H", f"Authorization: Bearer {token}",
+                 "--connect-to", f"::{address}", f"https://kubernetes.default.svc/api/v1/namespaces/{own}/{path}"],
+                check=True, capture_output=True, text=True,
+            ).stdout
+
+    listed = json.loads(ask("pods"))
+    assert [item["metadata"]["name"] for item in listed["items"]] == ["inside"], listed
+    refusal = json.loads(ask("secrets"))
+    assert f'User "system:serviceaccount:{namespace}:default" cannot list resource "secrets"' in refusal["message"], refusal
+
+
+def custom(namespace):
+    """A kind of one's own: refused by its schema, watched, patched, with its own status."""
+    kinds, things = client.ApiextensionsV1Api(), client.CustomObjectsApi()
+    place = ("python.example.com", "v1", namespace, "gadgets")
+    schema = {
+        "type": "object", "required": ["spec"],
+        "properties": {
+            "spec": {"type": "object", "properties": {"size": {"type": "integer", "minimum": 1}, "color": {"type": "string", "default": "red"}}},
+            "status": {"type": "object", "properties": {"ready": {"type": "boolean"}}},
+        },
+    }
+    kinds.create_custom_resource_definition({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "gadgets.python.example.com"},
+        "spec": {
+            "group": place[0], "scope": "Namespaced", "names": {"plural": "gadgets", "kind": "Gadget"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "subresources": {"status": {}}, "schema": {"openAPIV3Schema": schema}}],
+        },
+    })
+    gadget = lambda name, size: {"apiVersion": "python.example.com/v1", "kind": "Gadget", "metadata": {"name": name}, "spec": {"size": size}}
+    start = things.list_namespaced_custom_object(*place)["metadata"]["resourceVersion"]
+    assert things.create_namespaced_custom_object(*place, gadget("one", 3))["spec"] == {"size": 3, "color": "red"}
+    small = refused(422, things.create_namespaced_custom_object, *place, gadget("two", 0))
+    assert "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1" in small["message"], small
+    things.patch_namespaced_custom_object(*place, "one", {"spec": {"color": "blue"}})
+    things.patch_namespaced_custom_object_status(*place, "one", {"status": {"ready": True}, "spec": {"size": 9}})
+    found = things.get_namespaced_custom_object(*place, "one")
+    assert (found["spec"], found["status"]) == ({"size": 3, "color": "blue"}, {"ready": True}), found
+    things.delete_namespaced_custom_object(*place, "one")
+    events = watch.Watch().stream(
+        things.list_namespaced_custom_object, *place, resource_version=start, timeout_seconds=1
+    )
+    seen = [(event["type"], event["object"]["metadata"]["name"]) for event in events]
+    assert seen == [("ADDED", "one"), ("MODIFIED", "one"), ("MODIFIED", "one"), ("DELETED", "one")], seen
+    kinds.delete_custom_resource_definition("gadgets.python.example.com")
+    eventually("the kind is gone", lambda: is_gone(lambda: things.list_namespaced_custom_object(*place)))
+
+
+def is_gone(read):
+    try:
+        read()
+    except ApiException as error:
+        return error.status == 404
+    return False
 
 
 def restarts(namespace):

@@ -24,6 +24,10 @@ fn a_python_client_finds_a_cluster() {
         "dynamically",
         "applying",
         "secrets",
+        "tokens",
+        "mounted",
+        "custom",
+        "expires",
         // Last: it kills the server.
         "restarts",
     ];
