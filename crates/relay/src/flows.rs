@@ -42,12 +42,6 @@ impl<P: Ord + Copy, F: Heard> Flows<P, F> {
         }
     }
 
-    pub(crate) fn retain(&mut self, keep: impl Fn(&F) -> bool) {
-        let Self { flows, queue } = self;
-        flows.retain(|_, (_, flow)| keep(flow));
-        queue.retain(|(_, path)| flows.contains_key(path));
-    }
-
     /// Before this nobody can have been silent for `timeout`; `None` when there is no flow.
     pub(crate) fn look_at(&self, timeout: Duration) -> Option<Instant> {
         self.queue.first().map(|(queued, _)| *queued + timeout)
@@ -133,7 +127,7 @@ mod tests {
         heard[2].set(at(20));
         assert!(flows.evict());
         assert_eq!(paths(&flows), [0, 2], "3 was silent longest");
-        flows.retain(|flow| flow.last_heard() != at(9));
+        flows.remove(&0);
         assert_eq!(paths(&flows), [2]);
         flows.remove(&2);
         assert!(!flows.evict());

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netstate::nft::Family;
 use netstate::relay::{Balancer, Relay, RelayError, RelayName, RelayPort, Transport};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::bounds::Bounds;
@@ -38,12 +38,18 @@ pub(crate) struct Served {
     pub(crate) name: RelayName,
     pub(crate) bounds: Arc<Bounds>,
     balancer: Mutex<Balancer>,
-    changed: watch::Sender<()>,
+    /// Counts the changes of endpoints.
+    changes: AtomicU64,
 }
 
 impl Served {
     pub(crate) fn balancer(&self) -> MutexGuard<'_, Balancer> {
         self.balancer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the endpoints have changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 }
 
@@ -64,12 +70,11 @@ impl Relays {
         let Relay { family, transport, backends } = relay;
         let (socket, port) = listen::open(name, *family, *transport, self.config.ports, self.next_port)?;
         self.next_port = port.saturating_add(1);
-        let (changed, changes) = watch::channel(());
         let served = Arc::new(Served {
             name: name.clone(),
             bounds: self.bounds.clone(),
             balancer: Mutex::new(Balancer::new(backends.clone())),
-            changed,
+            changes: AtomicU64::new(0),
         });
         let failed = |source| RelayError::Socket { relay: name.clone(), source };
         let _here = self.runtime.enter();
@@ -81,7 +86,7 @@ impl Relays {
             Transport::Udp => {
                 udp::prepare(&socket, *family).map_err(failed)?;
                 let socket = UdpSocket::from_std(socket.into()).map_err(failed)?;
-                self.runtime.spawn(udp::serve(socket, served.clone(), changes)).abort_handle()
+                self.runtime.spawn(udp::serve(socket, served.clone())).abort_handle()
             }
         };
         tracing::debug!(relay = %name, port, "relay listens");
@@ -97,8 +102,8 @@ impl RelayPort for Relays {
             let mut balancer = open.served.balancer();
             if *balancer.backends() != relay.backends {
                 balancer.replace(relay.backends.clone());
-                drop(balancer);
-                open.served.changed.send_replace(());
+                // Under the lock: whoever sees the count finds the endpoints, too.
+                open.served.changes.fetch_add(1, Ordering::Release);
             }
             return Ok(open.port);
         }

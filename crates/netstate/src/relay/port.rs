@@ -73,7 +73,7 @@ pub trait RelayPort {
     /// Makes the relay of this name be as given, and says at which port it listens, at every address of the node.
     ///
     /// One that is there keeps its port, its connections and the clients that it remembers, unless their endpoint is
-    /// gone: then a flow of datagrams goes to another one, and a connection lives on for as long as the endpoint has
+    /// gone: then the next datagram of a flow goes to another one, and a connection lives on for as long as the endpoint has
     /// it. Only another family or transport makes a new one of it.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub(super) struct Flow {
     socket: Arc<UdpSocket>,
     shared: Arc<Shared>,
     answers: AbortHandle,
+    /// The count of changes after which its endpoint was known to be there.
+    knows: AtomicU64,
     _place: OwnedSemaphorePermit,
 }
 
@@ -62,11 +64,21 @@ impl Flow {
         });
         let answers =
             tokio::spawn(bring_answers(socket.clone(), listener, path, shared.clone())).abort_handle();
-        Ok(Self { endpoint, socket, shared, answers, _place: place })
+        Ok(Self { endpoint, socket, shared, answers, knows: AtomicU64::new(0), _place: place })
     }
 
     pub(super) const fn endpoint(&self) -> SocketAddr {
         self.endpoint
+    }
+
+    /// Whether its endpoint was there after so many changes.
+    pub(super) fn knows(&self, changes: u64) -> bool {
+        self.knows.load(Ordering::Relaxed) == changes
+    }
+
+    /// Its endpoint was there after so many changes.
+    pub(super) fn learn(&self, changes: u64) {
+        self.knows.store(changes, Ordering::Relaxed);
     }
 
     /// Sends a datagram to the endpoint. Does not wait.

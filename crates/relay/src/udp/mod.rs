@@ -9,9 +9,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use netstate::relay::Backends;
 use tokio::net::UdpSocket;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep_until;
 
 pub(crate) use self::datagram::prepare;
@@ -26,7 +25,7 @@ const BURST: usize = 64;
 const ATTEMPTS: usize = 4;
 
 /// Carries datagrams until it is dropped, and all flows with it.
-pub(crate) async fn serve(socket: UdpSocket, served: Arc<Served>, mut changes: watch::Receiver<()>) {
+pub(crate) async fn serve(socket: UdpSocket, served: Arc<Served>) {
     let mut relay = Relay { socket: Arc::new(socket), served, flows: Flows::new(), inbox: Inbox::new() };
     let timeout = relay.served.bounds.flow_timeout;
     loop {
@@ -37,12 +36,6 @@ pub(crate) async fn serve(socket: UdpSocket, served: Arc<Served>, mut changes: w
                 // The runtime ends.
                 Err(_) => return,
             },
-            changed = changes.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                relay.follow_endpoints();
-            }
             () = sleep_until(look.unwrap_or_else(Instant::now).into()), if look.is_some() => {
                 relay.flows.expire(Instant::now(), timeout);
             }
@@ -58,13 +51,6 @@ struct Relay {
 }
 
 impl Relay {
-    /// Flows to endpoints that are gone end; the next datagram begins another.
-    fn follow_endpoints(&mut self) {
-        let balancer = self.served.balancer();
-        let Backends { endpoints, .. } = balancer.backends();
-        self.flows.retain(|flow| endpoints.contains(&flow.endpoint()));
-    }
-
     fn take_in(&mut self) {
         for _ in 0..BURST {
             match self.inbox.receive(&self.socket) {
@@ -79,6 +65,7 @@ impl Relay {
     }
 
     fn hand_on(&mut self, path: Path) {
+        self.leave_endpoint_that_is_gone(&path);
         let mut again = false;
         for _ in 0..ATTEMPTS {
             if self.flows.at(&path).is_none() {
@@ -101,9 +88,24 @@ impl Relay {
         self.served.bounds.dropped();
     }
 
+    /// Ends the flow when its endpoint is gone from the list. Not before the client sends something: until then answers
+    /// that are on their way may arrive.
+    fn leave_endpoint_that_is_gone(&mut self, path: &Path) {
+        let changes = self.served.changes();
+        let Some(flow) = self.flows.at(path).filter(|flow| !flow.knows(changes)) else {
+            return;
+        };
+        if self.served.balancer().backends().endpoints.contains(&flow.endpoint()) {
+            flow.learn(changes);
+        } else {
+            self.flows.remove(path);
+        }
+    }
+
     /// Begins a flow, with another endpoint than before when that one did not take it.
     fn begin(&mut self, path: Path, again: bool) -> Option<Flow> {
         let now = Instant::now();
+        let changes = self.served.changes();
         let endpoint = {
             let mut balancer = self.served.balancer();
             let client = path.client().ip();
@@ -116,6 +118,7 @@ impl Relay {
                 }
             })
             .ok()?;
+        flow.learn(changes);
         self.served.bounds.begun();
         Some(flow)
     }

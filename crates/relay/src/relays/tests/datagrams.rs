@@ -96,10 +96,26 @@ async fn a_flow_stays_and_others_take_turns() {
 
     // An endpoint that is gone from the list gets no more of its flows.
     relays.set(&name(), &relay(Transport::Udp, &[two.address])).unwrap();
-    until("flows follow the endpoints", || relays.bounds.flows.available_permits() == config().flows - 1)
-        .await;
     assert_eq!([first.asks().await, second.asks().await], [2, 2]);
     assert_eq!(relays.counts().flows, 3);
+}
+
+/// What an endpoint answers after it went from the list arrives, if its client has not asked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_on_its_way_arrives() {
+    let slow = UdpSocket::bind(at(0)).await.unwrap();
+    let two = Echo::new(2).await;
+    let mut relays = relays(config());
+    let port = relays.set(&name(), &relay(Transport::Udp, &[slow.local_addr().unwrap()])).unwrap();
+    let client = Client::of(at(port)).await;
+    client.0.send(b"question").await.unwrap();
+    let mut question = [0; 64];
+    let (length, asker) = slow.recv_from(&mut question[1..]).await.unwrap();
+    relays.set(&name(), &relay(Transport::Udp, &[two.address])).unwrap();
+    question[0] = 1;
+    slow.send_to(&question[..=length], asker).await.unwrap();
+    assert_eq!(client.hears(b"question", Duration::from_secs(60)).await, Some(1));
+    assert_eq!(client.asks().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
