@@ -23,5 +23,6 @@ mod modes;
 mod objects;
 mod orders;
 mod page;
+mod relayed;
 mod servers;
 mod world;
