@@ -18,5 +18,6 @@ mod pods;
 mod proxied;
 mod python;
 mod refusals;
+mod rollout;
 mod sessions;
 mod walkthrough;
