@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use ipnet::IpNet;
 use model::ServiceKey;
+use proxy::ipvs::Config;
 use proxy::{Dataplane, Mode, ModeChoice, NodeContext};
 use runtime::{ProxyStatus, ProxyTask};
 use tokio::sync::watch;
@@ -124,7 +125,7 @@ fn open_dataplane(spec: &LabSpec, node: &NodeSpec) -> Result<Option<(NodeContext
         ProxyMode::Userspace => ModeChoice::This(Mode::Userspace),
     };
     let context = NodeContext::new(node.name.as_str().into(), vec![IpNet::V4(spec.pod_cidr)]);
-    let dataplane = dataplane::open(wanted, &context)?.dataplane;
+    let dataplane = dataplane::open(wanted, &context, &Config::default())?.dataplane;
     Ok(Some((context, dataplane)))
 }
 
@@ -138,7 +139,7 @@ async fn run_proxy(
         return Ok(());
     };
     let status = Arc::new(ProxyStatus::default());
-    let task = ProxyTask { client, context, dataplane, status };
+    let task = ProxyTask { client, context, dataplane, status, once_served: None };
     runtime::run_proxy(task, until_stopped(stopped)).await?;
     Ok(())
 }

@@ -2,13 +2,19 @@
 
 use anyhow::{Context, Result, bail};
 use kernel::conntrack::Conntrack;
+use kernel::ipset::Ipset;
 use kernel::iptables::Iptables;
+use kernel::ipvs::Ipvs;
+use kernel::link::Links;
 use kernel::nft::Nftables;
+use kernel::sysctl::Sysctls;
 use netstate::iptables::IptablesPort as _;
+use netstate::ipvs::IpvsPort as _;
 use netstate::nft::{
     BaseChain, ChainKind, Family, Hook, Name, NftPort, Op, Policy, Table, Transaction, priority,
 };
 use proxy::iptables::IptablesProxy;
+use proxy::ipvs::{Config, IpvsProxy, Ports};
 use proxy::nftables::NftablesProxy;
 use proxy::userspace::UserspaceProxy;
 use proxy::{Dataplane, Mode, ModeChoice, NodeContext};
@@ -27,7 +33,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// When the kernel can do neither the mode nor its fallback, or, with [`ModeChoice::Auto`], none of them.
-pub fn open(wanted: ModeChoice, context: &NodeContext) -> Result<Opened> {
+pub fn open(wanted: ModeChoice, context: &NodeContext, ipvs: &Config) -> Result<Opened> {
     let candidates: &[Mode] = match wanted {
         // ipvs is there for who asks for it: the other modes do more, and need less of the kernel.
         ModeChoice::Auto => &[Mode::Nftables, Mode::Iptables, Mode::Userspace],
@@ -38,7 +44,7 @@ pub fn open(wanted: ModeChoice, context: &NodeContext) -> Result<Opened> {
     };
     let mut refusals = Vec::new();
     for &mode in candidates {
-        match try_mode(mode, context) {
+        match try_mode(mode, context, ipvs) {
             Ok(dataplane) => {
                 announce(wanted, mode, &refusals);
                 return Ok(Opened { mode, dataplane });
@@ -63,7 +69,7 @@ fn announce(wanted: ModeChoice, mode: Mode, refusals: &[String]) {
     }
 }
 
-fn try_mode(mode: Mode, context: &NodeContext) -> Result<Box<dyn Dataplane>> {
+fn try_mode(mode: Mode, context: &NodeContext, ipvs: &Config) -> Result<Box<dyn Dataplane>> {
     match mode {
         Mode::Nftables => {
             let mut nft = Nftables::open()?;
@@ -88,7 +94,19 @@ fn try_mode(mode: Mode, context: &NodeContext) -> Result<Box<dyn Dataplane>> {
             let ports = [Some(ipv4), ipv6.ok()].into_iter().flatten();
             Ok(Box::new(IptablesProxy::new(context.clone(), ports, Conntrack::open()?)))
         }
-        Mode::Ipvs => bail!("this build does not have the mode"),
+        Mode::Ipvs => {
+            let mut load_balancer = Ipvs::open().context("the kernel has no ip_vs")?;
+            load_balancer.services().context("the kernel's ip_vs does not answer")?;
+            let ports = Ports {
+                ipvs: Box::new(load_balancer),
+                sets: Box::new(Ipset::open()?),
+                iptables: [Box::new(Iptables::open(Family::Ip)?), Box::new(Iptables::open(Family::Ip6)?)],
+                links: Box::new(Links::in_current()?),
+                settings: Box::new(Sysctls::in_current()),
+                conntrack: Box::new(Conntrack::open()?),
+            };
+            Ok(Box::new(IpvsProxy::new(context.clone(), ipvs.clone(), ports)))
+        }
     }
 }
 

@@ -6,11 +6,13 @@
 //! `lab exec` ends with the code of the command it ran.
 
 mod agent;
+mod cleanup;
 mod control_plane;
 mod dataplane;
 mod dns;
 mod image;
 mod lab;
+mod leftovers;
 mod node_names;
 mod output;
 mod pause;
@@ -53,6 +55,8 @@ enum Command {
     ControlPlane(control_plane::Arguments),
     /// Serve a cluster's Services on this node, in kube-proxy's place.
     Proxy(Box<proxy::Arguments>),
+    /// Take away what a service proxy left on this node.
+    Cleanup(cleanup::Arguments),
     /// Answer the names of a cluster.
     Dns(dns::Arguments),
     /// Hold a pod's namespaces open (started by the agent).
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Command::Agent(arguments) => agent::run(&arguments, &state),
         Command::ControlPlane(arguments) => control_plane::run(&arguments, &state),
         Command::Proxy(arguments) => proxy::run(&arguments),
+        Command::Cleanup(arguments) => cleanup::run(&arguments),
         Command::Dns(arguments) => dns::run(arguments),
         Command::Pause(arguments) => pause::run(&arguments),
     };

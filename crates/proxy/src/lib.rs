@@ -9,6 +9,7 @@
 //! ```
 
 mod books;
+mod contests;
 mod dataplane;
 mod door_words;
 mod doors;
@@ -23,6 +24,7 @@ mod sample;
 mod stale;
 pub mod userspace;
 
+pub use contests::{Contest, Contests};
 pub use dataplane::{Dataplane, LocalTraffic, NodeContext, NodePortAddresses, SyncError, SyncReport};
 pub use local::{HealthCheck, LocalServices, WithoutLocalEndpoints};
 pub use mode::{Mode, ModeChoice, UnknownMode};

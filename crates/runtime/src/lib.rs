@@ -14,6 +14,7 @@
 mod client;
 pub mod configuration;
 mod error;
+mod events;
 pub mod fuzzing;
 mod health;
 mod metrics;

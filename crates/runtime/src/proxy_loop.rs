@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use model::{Changes, Index, NodeName};
-use proxy::{Dataplane, LocalServices, NodeContext, SyncError, SyncReport};
+use proxy::{Contests, Dataplane, LocalServices, NodeContext, SyncError, SyncReport};
 use tokio::sync::{mpsc, watch as latest};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
+use crate::events::{Recorder, Remark};
 use crate::service_health::{self, HealthChecks};
 use crate::watch::{Aside, Event, watch};
 use crate::wire;
@@ -43,6 +44,8 @@ pub struct ProxyTask<D> {
     pub dataplane: D,
     /// How it fares.
     pub status: Arc<ProxyStatus>,
+    /// What is to be done when Services are served for the first time. It may block.
+    pub once_served: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// Serves the cluster's services on one node until `shutdown` resolves.
@@ -57,25 +60,35 @@ pub async fn run_proxy<D: Dataplane + 'static>(
     task: ProxyTask<D>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RuntimeError> {
-    let ProxyTask { client, context, dataplane, status } = task;
+    let ProxyTask { client, context, dataplane, status, once_served } = task;
     let NodeContext { node, node_port_addresses, .. } = context;
     let (checks, asked) = latest::channel(HealthChecks::default());
+    let recorder = Recorder::start(client.clone(), node.clone(), status.clone());
     let mut servers = JoinSet::new();
-    servers.spawn(service_health::serve(asked, node_port_addresses, status.clone()));
+    servers.spawn(service_health::serve(asked, node_port_addresses, status.clone(), Some(recorder.clone())));
     let (sender, events) = mpsc::channel(WAITING);
     let mut watches = JoinSet::new();
     let all = watcher::Config::default;
     let own = all().fields(&format!("metadata.name={node}"));
-    watches.spawn(watch::<wire::Service>(Api::all(client.clone()), all(), status.clone(), sender.clone()));
+    watches.spawn(watch::<wire::Service>(
+        Api::all(client.clone()),
+        all(),
+        status.clone(),
+        recorder.clone(),
+        sender.clone(),
+    ));
     watches.spawn(watch::<wire::EndpointSlice>(
         Api::all(client.clone()),
         all(),
         status.clone(),
+        recorder.clone(),
         sender.clone(),
     ));
-    watches.spawn(watch::<wire::Node>(Api::all(client), own, status.clone(), sender));
+    watches.spawn(watch::<wire::Node>(Api::all(client), own, status.clone(), recorder.clone(), sender));
+    let recorder = Some(recorder);
+    let follower = Follower { once_served, recorder, ..Follower::new(node, dataplane, checks, LOOK_EVERY) };
     tokio::select! {
-        result = follow(events, Follower::new(node, dataplane, checks, LOOK_EVERY), &status, shutdown) => result,
+        result = follow(events, follower, &status, shutdown) => result,
         Some(Err(panic)) = servers.join_next() => Err(RuntimeError::Panicked(panic)),
         Some(ended) = watches.join_next() => match ended {
             Ok(()) => Err(RuntimeError::WatchEnded),
@@ -125,6 +138,10 @@ struct Follower<D> {
     pending: Changes,
     /// The first sync is reported apart.
     synced_once: bool,
+    once_served: Option<Box<dyn FnOnce() + Send>>,
+    contests: Contests,
+    /// Who tells of contests.
+    recorder: Option<Recorder>,
     /// Set after a failure.
     retry_at: Option<Instant>,
     pause: Duration,
@@ -146,6 +163,9 @@ impl<D: Dataplane + 'static> Follower<D> {
             changed_at: Vec::new(),
             pending: Changes::Everything,
             synced_once: false,
+            once_served: None,
+            contests: Contests::default(),
+            recorder: None,
             retry_at: None,
             pause: FIRST_PAUSE,
             look_at: Instant::now() + look_every,
@@ -219,6 +239,9 @@ impl<D: Dataplane + 'static> Follower<D> {
             Some(Err(error)) => follower.failed(&error, status),
             None => {}
         }
+        if let Some(then) = follower.once_served.take_if(|_| follower.synced_once) {
+            spawn_blocking(then).await.map_err(RuntimeError::Panicked)?;
+        }
         Ok(follower)
     }
 
@@ -229,6 +252,10 @@ impl<D: Dataplane + 'static> Follower<D> {
         // Load balancers are told of an endpoint once it can be reached.
         if result.is_ok() && self.local.update(&snapshot, &self.pending, &self.node) {
             self.checks.send_replace(Arc::new(self.local.health_checks()));
+        }
+        if let (true, Some(recorder)) = (result.is_ok(), &self.recorder) {
+            let contests = self.contests.update(&snapshot, &self.pending);
+            contests.iter().map(Remark::of_contest).for_each(|remark| recorder.say(remark));
         }
         Some(result)
     }

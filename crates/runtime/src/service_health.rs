@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::ProxyStatus;
+use crate::events::{Recorder, Remark};
 use crate::pages::{self, Page};
 
 /// A port that somebody else holds is tried again so often.
@@ -28,6 +29,7 @@ pub(crate) async fn serve(
     mut checks: watch::Receiver<HealthChecks>,
     addresses: NodePortAddresses,
     status: Arc<ProxyStatus>,
+    recorder: Option<Recorder>,
 ) {
     let asked = Asked { addresses: Arc::new(addresses), checks: checks.clone(), status };
     let mut open: BTreeMap<ServiceKey, Server> = BTreeMap::new();
@@ -46,6 +48,10 @@ pub(crate) async fn serve(
                 Err(error) => {
                     let (service, port) = (key.to_string(), check.port.number());
                     tracing::warn!(%service, port, %error, "load balancers cannot ask for the Service; trying again");
+                    if let Some(recorder) = &recorder {
+                        let message = format!("cannot answer on healthCheckNodePort {port}: {error}");
+                        recorder.say(Remark::on_service(key, "FailedToStartServiceHealthcheck", message));
+                    }
                     missing = true;
                 }
             }
@@ -172,7 +178,7 @@ mod tests {
     async fn the_answer_follows_the_endpoints_and_the_port() {
         let (first, second) = (free_port().await, free_port().await);
         let (sender, checks) = watch::channel(one(first, 2));
-        tokio::spawn(serve(checks, NodePortAddresses::All, Arc::default()));
+        tokio::spawn(serve(checks, NodePortAddresses::All, Arc::default(), None));
         let answer = ask(first, "HTTP/1.1 200 OK").await;
         let body = r#"{"service":{"namespace":"default","name":"web"},"localEndpoints":2,"serviceProxyHealthy":true}"#;
         assert!(answer.ends_with(body), "{answer}");
@@ -189,7 +195,7 @@ mod tests {
         let port = free_port().await;
         let (_sender, checks) = watch::channel(one(port, 1));
         let ranges = vec!["192.0.2.0/24".parse().unwrap()];
-        tokio::spawn(serve(checks, NodePortAddresses::Ranges(ranges), Arc::default()));
+        tokio::spawn(serve(checks, NodePortAddresses::Ranges(ranges), Arc::default(), None));
         let closed = async {
             // Until it listens the connection is refused; then it is taken and closed without a word.
             while !matches!(exchange(port).await.as_deref(), Ok("") | Err(_))

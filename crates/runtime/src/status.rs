@@ -20,6 +20,7 @@ pub struct ProxyStatus {
     repairs: AtomicU64,
     kernel_changes: AtomicU64,
     forgotten_connections: AtomicU64,
+    dropped_events: AtomicU64,
     services: Changes,
     slices: Changes,
     last_queued: Mutex<Option<SystemTime>>,
@@ -54,6 +55,7 @@ impl Default for ProxyStatus {
             repairs: AtomicU64::default(),
             kernel_changes: AtomicU64::default(),
             forgotten_connections: AtomicU64::default(),
+            dropped_events: AtomicU64::default(),
             services: Changes::default(),
             slices: Changes::default(),
             last_queued: Mutex::default(),
@@ -151,6 +153,10 @@ impl ProxyStatus {
         self.repairs.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn dropped_event(&self) {
+        self.dropped_events.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn skipped(&self, parts: usize) {
         self.bad_parts.fetch_add(count(parts), Ordering::Relaxed);
     }
@@ -230,6 +236,7 @@ impl ProxyStatus {
         counter("skipped_parts", "Parts of objects that made no sense.", self.bad_parts());
         counter("kernel_changes", "Rules, elements and the like sent.", number(&self.kernel_changes));
         counter("forgotten_connections", "Stale connections deleted.", number(&self.forgotten_connections));
+        counter("dropped_events", "Events on objects that were too many.", number(&self.dropped_events));
         let build = concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
         page.family("portolan_build_info", "gauge", "What runs.", [(build.to_owned(), 1)]);
     }

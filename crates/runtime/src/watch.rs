@@ -6,11 +6,12 @@ use kube::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
-use model::{Kind, Object, ObjectKey};
+use model::{Kind, Object, ObjectKey, ParseError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::ProxyStatus;
+use crate::events::{Recorder, Remark};
 use crate::wire::Wire;
 
 /// What happens to the index.
@@ -45,14 +46,16 @@ pub(crate) async fn watch<K: Wire>(
     api: Api<K>,
     config: watcher::Config,
     status: Arc<ProxyStatus>,
+    recorder: Recorder,
     events: mpsc::Sender<Event>,
 ) {
-    forward(watcher(api, config).backoff(Pauses::default()), &status, &events).await;
+    forward(watcher(api, config).backoff(Pauses::default()), &status, Some(&recorder), &events).await;
 }
 
 async fn forward<K: Wire>(
     stream: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
     status: &ProxyStatus,
+    recorder: Option<&Recorder>,
     events: &mpsc::Sender<Event>,
 ) {
     pin_mut!(stream);
@@ -73,7 +76,9 @@ async fn forward<K: Wire>(
         }
         let event = match item {
             Ok(watcher::Event::Init) => Some(Event::BeginListing(K::KIND)),
-            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => read(&object, status),
+            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                read(&object, status, recorder)
+            }
             Ok(watcher::Event::Delete(object)) => object.object_key().map(Event::Delete),
             Ok(watcher::Event::InitDone) => Some(Event::EndListing(K::KIND)),
             Err(error) => {
@@ -133,15 +138,29 @@ impl Backoff for Pauses {
 }
 
 /// What an object says; one that no longer says anything to us takes its former state away.
-fn read<K: Wire>(object: &K, status: &ProxyStatus) -> Option<Event> {
+fn read<K: Wire>(object: &K, status: &ProxyStatus, recorder: Option<&Recorder>) -> Option<Event> {
     let parsed = object.parse();
     for error in &parsed.errors {
         tracing::warn!(kind = ?K::KIND, object = ?object.object_key(), %error, "part of an object skipped");
     }
     status.skipped(parsed.errors.len());
+    if let Some(recorder) = recorder {
+        parsed.errors.iter().for_each(|error| recorder.say(remark(object, error)));
+    }
     match parsed.value {
         Some(object) => Some(Event::Apply(object)),
         None => object.object_key().map(Event::Delete),
+    }
+}
+
+fn remark<K: Wire>(object: &K, error: &ParseError) -> Remark {
+    Remark {
+        kind: (K::api_version(&()).into_owned(), K::kind(&()).into_owned()),
+        namespace: object.meta().namespace.clone(),
+        name: object.meta().name.clone().unwrap_or_default(),
+        uid: object.meta().uid.clone(),
+        reason: "PartNotServed",
+        message: error.to_string(),
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow, bail};
 use clap::builder::ArgAction;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use ipnet::IpNet;
 use proxy::ModeChoice;
+use proxy::ipvs::{Config, Scheduler};
 use runtime::configuration::{ConntrackSettings, Note, ProxyConfiguration, forms};
 
 /// Why a flag has no effect beside a file.
@@ -70,6 +72,15 @@ struct InsteadOfFile {
     /// The bit of the packet mark that says "masquerade me"; it is always 14.
     #[arg(long, value_name = "BIT")]
     iptables_masquerade_bit: Option<u8>,
+    /// How the ipvs mode chooses: rr, wrr, lc, wlc, sh, dh, sed, nq and what else the kernel has [default: rr].
+    #[arg(long, value_name = "NAME", value_parser = forms::scheduler)]
+    ipvs_scheduler: Option<Scheduler>,
+    /// Answer ARP for addresses of the link in question only.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    ipvs_strict_arp: Option<bool>,
+    /// Virtual services at addresses in these ranges are somebody else's.
+    #[arg(long, value_name = "RANGES", value_delimiter = ',', value_parser = forms::range)]
+    ipvs_exclude_cidrs: Option<Vec<IpNet>>,
     /// The node's own address, where its object does not say.
     #[arg(long, value_name = "ADDRESS")]
     bind_address: Option<String>,
@@ -192,9 +203,15 @@ impl InsteadOfFile {
             node_ports: forms::node_ports(words.split(',').filter(|word| !word.is_empty()))
                 .map_err(of("nodeport-addresses"))?,
             masquerade_all: self.masquerade_all.unwrap_or_default(),
+            ipvs: Config {
+                scheduler: self.ipvs_scheduler.clone().unwrap_or(defaults.ipvs.scheduler),
+                strict_arp: self.ipvs_strict_arp.unwrap_or_default(),
+                exclude: self.ipvs_exclude_cidrs.clone().unwrap_or_default(),
+            },
             conntrack: self.conntrack(defaults.conntrack.clone()),
             oom_score: self.oom_score_adj.unwrap_or(defaults.oom_score),
-            ..defaults
+            node_name: None,
+            verbosity: defaults.verbosity,
         })
     }
 
@@ -222,6 +239,9 @@ impl InsteadOfFile {
             ("nodeport-addresses", self.nodeport_addresses.is_some()),
             ("masquerade-all", self.masquerade_all.is_some()),
             ("iptables-masquerade-bit", self.iptables_masquerade_bit.is_some()),
+            ("ipvs-scheduler", self.ipvs_scheduler.is_some()),
+            ("ipvs-strict-arp", self.ipvs_strict_arp.is_some()),
+            ("ipvs-exclude-cidrs", self.ipvs_exclude_cidrs.is_some()),
             ("bind-address", self.bind_address.is_some()),
             ("healthz-bind-address", self.healthz_bind_address.is_some()),
             ("healthz-port", self.healthz_port.is_some()),
@@ -256,11 +276,10 @@ const LOG: &str = "the log is lines of text on standard error";
 const AT_ONCE: &str = "every change is written at once, and costs what it changes only";
 const LOOKED_AFTER: &str = "rules are looked after all the time, not in periods";
 const NO_REQUESTS: &str = "the proxy only lists and watches, in JSON; nothing has to be held back";
-const IPVS_OWN: &str =
-    "the ipvs mode touches what is its own only, and leaves the kernel's other settings as they are";
+const IPVS_TIMES: &str = "the kernel's times for connections of IPVS stay as they are";
 const NOT_HERE: &str = "there is no such thing here";
 
-const IGNORED: [(&str, Takes, &str); 42] = [
+const IGNORED: [(&str, Takes, &str); 39] = [
     ("add-dir-header", Takes::Bool, LOG),
     ("alsologtostderr", Takes::Bool, LOG),
     ("log-backtrace-at", Takes::Value, LOG),
@@ -288,12 +307,9 @@ const IGNORED: [(&str, Takes, &str); 42] = [
     ("iptables-min-sync-period", Takes::Value, AT_ONCE),
     ("ipvs-min-sync-period", Takes::Value, AT_ONCE),
     ("iptables-localhost-nodeports", Takes::Bool, "node ports are never served at loopback addresses"),
-    ("ipvs-exclude-cidrs", Takes::Value, IPVS_OWN),
-    ("ipvs-strict-arp", Takes::Bool, IPVS_OWN),
-    ("ipvs-tcp-timeout", Takes::Value, IPVS_OWN),
-    ("ipvs-tcpfin-timeout", Takes::Value, IPVS_OWN),
-    ("ipvs-udp-timeout", Takes::Value, IPVS_OWN),
-    ("ipvs-scheduler", Takes::Value, "this build has no ipvs mode"),
+    ("ipvs-tcp-timeout", Takes::Value, IPVS_TIMES),
+    ("ipvs-tcpfin-timeout", Takes::Value, IPVS_TIMES),
+    ("ipvs-udp-timeout", Takes::Value, IPVS_TIMES),
     ("cleanup-ipvs", Takes::Bool, "--cleanup leaves nothing of ours, whatever the mode"),
     ("feature-gates", Takes::Value, "the gates are kube-proxy's own"),
     ("profiling", Takes::Bool, NOT_HERE),

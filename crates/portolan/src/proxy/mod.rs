@@ -10,18 +10,24 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ::proxy::Mode;
 use anyhow::{Context, Result};
 use runtime::configuration::ProxyConfiguration;
 use runtime::{ProxyStatus, ProxyTask, pages as http};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::dataplane;
+use crate::leftovers::{self, Whose};
+use crate::output::Format;
 use crate::process::{self, until_stopped};
+use crate::{cleanup, dataplane};
 
 /// Runs until TERM or INT. Rules stay.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (configuration, notes) = arguments.configuration()?;
+    if arguments.cleanup == Some(true) {
+        return cleanup::finish(&leftovers::remove(Whose::Ours(None)), Format::default());
+    }
     process::serve_with_log(log_filter(configuration.verbosity), |stopped| async move {
         for note in &notes {
             tracing::warn!("{note}");
@@ -61,13 +67,27 @@ async fn serve(
         () = until_stopped(stopped.clone()) => return Ok(()),
     };
     tracing::info!(node = %context.node, pods = ?context.pods, node_ports = ?context.node_port_addresses, "this node");
-    let opened = dataplane::open(configuration.mode, &context)?;
+    let opened = dataplane::open(configuration.mode, &context, &configuration.ipvs)?;
     if let Some(address) = configuration.metrics {
         let pages = pages::metrics(status.clone(), opened.mode);
         publish("metrics", address, configuration.must_bind, pages).await?;
     }
-    let task = ProxyTask { client, context, dataplane: opened.dataplane, status };
+    let mode = opened.mode;
+    let once_served: Box<dyn FnOnce() + Send> = Box::new(move || remove_former_modes(mode));
+    let task =
+        ProxyTask { client, context, dataplane: opened.dataplane, status, once_served: Some(once_served) };
     Ok(runtime::run_proxy(task, until_stopped(stopped)).await?)
+}
+
+/// What we wrote in another mode goes once this one serves, so that at every moment one of them does.
+fn remove_former_modes(mode: Mode) {
+    let outcome = leftovers::remove(Whose::Ours(Some(mode)));
+    for removed in outcome.removed {
+        tracing::info!(mode = removed.mode, what = removed.what, "removed what a former mode left");
+    }
+    for error in outcome.failures {
+        tracing::warn!(error = format!("{error:#}"), "a former mode's objects stay");
+    }
 }
 
 /// As with kube-proxy, an address that cannot be had is no reason to serve no Services.

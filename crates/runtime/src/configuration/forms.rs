@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use proxy::ipvs::Scheduler;
 
 use super::{DetectLocal, NodePortChoice, ProxyConfiguration, loopback_beside};
 
@@ -162,6 +163,17 @@ fn interface(what: &str, name: &str) -> Result<String, String> {
         name if name.chars().all(fits) => Ok(name.to_owned()),
         name => Err(format!("{what}, '{name}', is no name of an interface")),
     }
+}
+
+/// A scheduler of the kernel's load balancer; round robin for the empty text.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn scheduler(text: &str) -> Result<Scheduler, String> {
+    if text.is_empty() {
+        return Ok(Scheduler::ROUND_ROBIN);
+    }
+    Scheduler::parse(text).map_err(|error| error.to_string())
 }
 
 /// A node's name, as the API has it: in small letters, without white space around it.

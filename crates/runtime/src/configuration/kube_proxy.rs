@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use proxy::ipvs::Config;
 use proxy::{Mode, ModeChoice};
 use serde_json::{Map, Value};
 
@@ -16,8 +17,7 @@ const LOOKED_AFTER: &str = "rules are looked after all the time, not in periods"
 const NO_REQUESTS: &str = "the proxy only lists and watches, in JSON; nothing has to be held back";
 const WINDOWS: &str = "it is for Windows";
 const LOOPBACK: &str = "node ports are never served at loopback addresses";
-const IPVS_OWN: &str =
-    "the ipvs mode touches what is its own only, and leaves the kernel's other settings as they are";
+const IPVS_TIMES: &str = "the kernel's times for connections of IPVS stay as they are";
 
 /// Reads the file's bytes. The notes name what has no effect, and fields that are unknown.
 ///
@@ -71,6 +71,7 @@ fn top(fields: &mut Fields) -> Result<ProxyConfiguration, ConfigurationError> {
     let node_ports = fields.texts("nodePortAddresses")?;
     let node_ports = forms::node_ports(node_ports.iter().map(String::as_str))
         .map_err(|problem| fields.wrong("nodePortAddresses", problem))?;
+    let ipvs = fields.section("ipvs", ipvs)?;
     let configuration = ProxyConfiguration {
         mode,
         node_name,
@@ -83,11 +84,11 @@ fn top(fields: &mut Fields) -> Result<ProxyConfiguration, ConfigurationError> {
         cluster_ranges: fields.parsed("clusterCIDR", forms::cluster_ranges)?,
         node_ports,
         masquerade_all: masquerade_all(fields, mode)?,
+        ipvs,
         conntrack: fields.section("conntrack", conntrack)?,
         oom_score: small(fields.number("oomScoreAdj", -1000..=1000)?).unwrap_or(defaults.oom_score),
         verbosity: fields.section("logging", logging)?,
     };
-    fields.section("ipvs", ipvs)?;
     fields.ignored(&["winkernel", "windowsRunAsService"], WINDOWS);
     fields.ignored(&["configSyncPeriod"], "watches tell every change; nothing is listed again in periods");
     fields.ignored(
@@ -137,12 +138,20 @@ fn masquerade_bit(fields: &mut Fields) -> Result<(), ConfigurationError> {
     }
 }
 
-fn ipvs(fields: &mut Fields) -> Result<(), ConfigurationError> {
+fn ipvs(fields: &mut Fields) -> Result<Config, ConfigurationError> {
     fields.ignored(&["syncPeriod"], LOOKED_AFTER);
     fields.ignored(&["minSyncPeriod"], AT_ONCE);
-    fields.ignored(&["excludeCIDRs", "strictARP", "tcpTimeout", "tcpFinTimeout", "udpTimeout"], IPVS_OWN);
-    fields.ignored(&["scheduler"], "this build has no ipvs mode");
-    Ok(())
+    fields.ignored(&["tcpTimeout", "tcpFinTimeout", "udpTimeout"], IPVS_TIMES);
+    let mut exclude = Vec::new();
+    for (place, text) in fields.texts("excludeCIDRs")?.iter().enumerate() {
+        let range = forms::range(text);
+        exclude.push(range.map_err(|problem| fields.wrong(&format!("excludeCIDRs[{place}]"), problem))?);
+    }
+    Ok(Config {
+        scheduler: fields.parsed("scheduler", forms::scheduler)?,
+        strict_arp: fields.flag("strictARP")?,
+        exclude,
+    })
 }
 
 fn conntrack(fields: &mut Fields) -> Result<ConntrackSettings, ConfigurationError> {

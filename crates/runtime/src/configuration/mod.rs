@@ -47,6 +47,8 @@ pub struct ProxyConfiguration {
     pub node_ports: NodePortChoice,
     /// Whether all connections to virtual addresses are masqueraded.
     pub masquerade_all: bool,
+    /// What the ipvs mode has beside that.
+    pub ipvs: proxy::ipvs::Config,
     /// The kernel's connection tracking.
     pub conntrack: ConntrackSettings,
     /// How unlikely the kernel ends this process when memory runs out, -1000 to 1000.
@@ -77,6 +79,7 @@ impl Default for ProxyConfiguration {
             cluster_ranges: Vec::new(),
             node_ports: NodePortChoice::Unsaid,
             masquerade_all: false,
+            ipvs: proxy::ipvs::Config::default(),
             conntrack: ConntrackSettings::default(),
             oom_score: -999,
             verbosity: 0,

@@ -112,6 +112,7 @@ detectLocal: {bridgeInterface: cbr0}
 clusterCIDR: "10.244.0.0/16,fd00::/56"
 nodePortAddresses: [192.0.2.0/24, "2001:db8::/64"]
 iptables: {masqueradeAll: true, masqueradeBit: 14}
+ipvs: {scheduler: wlc, strictARP: true, excludeCIDRs: [192.0.2.0/24]}
 oomScoreAdj: -500
 logging: {verbosity: 5}
 conntrack:
@@ -139,6 +140,11 @@ conntrack:
             "2001:db8::/64".parse().unwrap(),
         ]),
         masquerade_all: true,
+        ipvs: proxy::ipvs::Config {
+            scheduler: proxy::ipvs::Scheduler::parse("wlc").unwrap(),
+            strict_arp: true,
+            exclude: vec!["192.0.2.0/24".parse().unwrap()],
+        },
         conntrack: ConntrackSettings {
             max_per_core: 0,
             min: 1000,
@@ -157,9 +163,9 @@ conntrack:
 #[test]
 fn what_has_no_effect_is_named_and_so_is_what_nobody_knows() {
     let (_, notes) =
-        file("featureGates: {TopologyAwareHints: true}\nipvs: {strictARP: true}\nmodus: iptables\n");
+        file("featureGates: {TopologyAwareHints: true}\nipvs: {udpTimeout: 5s}\nmodus: iptables\n");
     let starts: Vec<&str> = notes.iter().filter_map(|note| note.split(" is ignored").next()).collect();
-    assert_eq!(starts, ["ipvs.strictARP", "featureGates", "modus"]);
+    assert_eq!(starts, ["ipvs.udpTimeout", "featureGates", "modus"]);
     assert!(notes[2].contains("no such field"), "{notes:?}");
 }
 

@@ -16,7 +16,7 @@ fn service(name: &str, port: i64) -> Service {
 async fn forwarded<K: Wire>(items: Vec<watcher::Result<Watched<K>>>) -> (Vec<String>, u64) {
     let status = ProxyStatus::default();
     let (sender, mut receiver) = mpsc::channel(16);
-    forward(stream::iter(items), &status, &sender).await;
+    forward(stream::iter(items), &status, None, &sender).await;
     drop(sender);
     let mut seen = Vec::new();
     while let Some(event) = receiver.recv().await {
@@ -70,7 +70,7 @@ async fn forwarding_ends_when_nobody_listens() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     let endless = stream::repeat_with(|| Ok(Watched::Apply(service("a", 80))));
-    forward(endless, &ProxyStatus::default(), &sender).await;
+    forward(endless, &ProxyStatus::default(), None, &sender).await;
 }
 
 #[test]

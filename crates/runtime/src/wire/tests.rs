@@ -43,7 +43,7 @@ fn a_node_port_service_is_read() {
     assert_eq!(errors, []);
     assert_eq!(service.key.to_string(), "default/httpd-svc");
     assert_eq!(service.kind, ServiceKind::NodePort);
-    assert_eq!(service.cluster_addresses, ["10.96.203.6".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(service.cluster_addresses, ["10.96.203.6".parse::<IpAddr>().unwrap()]);
     let [port] = &service.ports[..] else { panic!("{service:?}") };
     assert_eq!((port.port.number(), port.node_port.unwrap().number()), (8080, 30_000));
     assert_eq!((port.protocol, &*port.name), (Protocol::Tcp, ""));
@@ -215,8 +215,7 @@ fn what_a_load_balancer_needs_is_read() {
         ]
     );
     let Some(Object::Service(service)) = parsed.value else { panic!("{parsed:?}") };
-    let texts =
-        |addresses: &[std::net::IpAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let texts = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(texts(&service.external_addresses), ["192.0.2.7"]);
     assert_eq!(texts(&service.load_balancer.addresses), ["203.0.113.1", "203.0.113.2"]);
     assert_eq!(*service.load_balancer.source_ranges, ["198.51.100.0/24".parse().unwrap()]);
@@ -264,8 +263,8 @@ fn no_door_is_at_an_address_that_means_every_machine_to_itself() {
         "externalIPs": ["127.0.0.1", "203.0.113.7", "169.254.0.9", "fe80::1", "224.0.0.1"],
         "ports": [{"port": 80}],
     }));
-    assert_eq!(service.cluster_addresses, ["10.96.0.7".parse::<std::net::IpAddr>().unwrap()]);
-    assert_eq!(service.external_addresses, ["203.0.113.7".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(service.cluster_addresses, ["10.96.0.7".parse::<IpAddr>().unwrap()]);
+    assert_eq!(service.external_addresses, ["203.0.113.7".parse::<IpAddr>().unwrap()]);
     let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
     assert_eq!(
         fields,
