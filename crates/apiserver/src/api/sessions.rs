@@ -1,5 +1,8 @@
 //! Exec, attach and port-forward: the connection is joined with one to the agent of the pod's node, and bytes go through.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::upgrade::OnUpgrade;
@@ -24,6 +27,8 @@ const HANDSHAKE: [HeaderName; 8] = [
     header::SEC_WEBSOCKET_EXTENSIONS,
     HeaderName::from_static("x-stream-protocol-version"),
 ];
+/// How long a client may take to end its side of a session that is over.
+const GOODBYE: Duration = Duration::from_secs(5);
 /// Parameters of exec and attach, by the agents' names.
 const STREAMS: [(&str, &str); 4] =
     [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
@@ -101,7 +106,8 @@ fn copy_handshake(from: &HeaderMap, to: &mut HeaderMap<HeaderValue>) {
     }
 }
 
-/// Hands bytes through both ways until one end has gone; then the other goes too.
+/// Hands bytes through both ways until one end has gone; then the other goes too. What the client still says after the
+/// agent's last word is read for a while: a connection closed with input unread would take that word along.
 pub(super) async fn join(client: OnUpgrade, agent: OnUpgrade) {
     let (client, agent) = match tokio::try_join!(client, agent) {
         Ok((client, agent)) => (TokioIo::new(client), TokioIo::new(agent)),
@@ -109,9 +115,12 @@ pub(super) async fn join(client: OnUpgrade, agent: OnUpgrade) {
     };
     let (from_client, to_client) = tokio::io::split(client);
     let (from_agent, to_agent) = tokio::io::split(agent);
+    let mut said = pin!(copy(from_client, to_agent));
     tokio::select! {
-        () = copy(from_client, to_agent) => {}
-        () = copy(from_agent, to_client) => {}
+        () = &mut said => {}
+        () = copy(from_agent, to_client) => {
+            let _ = tokio::time::timeout(GOODBYE, said).await;
+        }
     }
 }
 

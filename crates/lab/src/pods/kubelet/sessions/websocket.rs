@@ -11,7 +11,7 @@ use futures::{SinkExt, StreamExt};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -57,7 +57,8 @@ where
     let (sink, source) = open(io).await;
     let (input_sender, input) = mpsc::channel(AHEAD);
     let (output, output_receiver) = mpsc::channel(AHEAD);
-    let mut reader = tokio::spawn(read(source, input_sender));
+    let (stop, stopped) = oneshot::channel();
+    let reader = tokio::spawn(read(source, input_sender, stopped));
     let writer = tokio::spawn(write(sink, output_receiver));
     let status = run(SessionClient { input, output }).await;
     if let (Ok(Some(mut sink)), Some(status)) = (writer.await, status) {
@@ -65,12 +66,33 @@ where
             sink.send(message(STATUS, status.to_string().as_bytes())).await?;
             sink.send(goodbye()).await
         };
-        // Read on until the client has closed: a connection closed with input unread would take our last words along.
         if ended.await.is_ok() {
-            let _ = tokio::time::timeout(GOODBYE, &mut reader).await;
+            // Fails when the reader has ended; then the client has gone.
+            let _ = stop.send(());
+            if let Ok(Some(source)) = reader.await {
+                end(sink, source).await;
+            }
+            return;
         }
     }
     reader.abort();
+}
+
+/// Ends our side of the connection, and reads on until the client has ended its own: a connection closed with input unread
+/// would take our last words along.
+///
+/// Our side ends at once, since some clients (the Python library) see the last messages only when the connection stirs
+/// again: they wait for it although TLS has handed them more than one message.
+async fn end<S: AsyncRead + AsyncWrite + Unpin>(sink: Sink<S>, source: Source<S>) {
+    // They were split from one socket in `open`.
+    let Ok(mut socket) = sink.reunite(source) else { return };
+    let io = socket.get_mut();
+    let rest = async {
+        let mut buffer = [0; 1024];
+        let _ = io.shutdown().await;
+        while let Ok(1..) = io.read(&mut buffer).await {}
+    };
+    let _ = tokio::time::timeout(GOODBYE, rest).await;
 }
 
 /// The end as it should be: clients take any other for a failure.
@@ -86,10 +108,19 @@ pub(super) fn message(channel: u8, data: &[u8]) -> Message {
     Message::Binary(bytes.into())
 }
 
-/// Reads until the client has gone. What comes after the session's end is dropped.
-async fn read(mut source: Source, input: mpsc::Sender<SessionInput>) {
-    while let Some(Ok(message)) = source.next().await {
+/// Reads until the client has gone, or the session has ended: then the source is given back.
+async fn read(
+    mut source: Source,
+    input: mpsc::Sender<SessionInput>,
+    mut stopped: oneshot::Receiver<()>,
+) -> Option<Source> {
+    loop {
+        let message = tokio::select! {
+            message = source.next() => message?.ok()?,
+            Ok(()) = &mut stopped => return Some(source),
+        };
         if let Some(part) = parse(message) {
+            // Waits for a session that is slow to take it, and no longer than the session lives.
             let _ = input.send(part).await;
         }
     }
@@ -192,5 +223,19 @@ mod tests {
         for nothing in [&b""[..], b"\0", b"\x01x", b"\xff", b"\xff\x01", b"\x04{}", b"\x04{\"Width\":-1}"] {
             assert_eq!(parsed(nothing), None, "{nothing:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_for_a_client_that_does_not_answer_the_goodbye() {
+        let (near, mut far) = tokio::io::duplex(1000);
+        let (mut sink, source) = open(near).await;
+        sink.send(goodbye()).await.unwrap();
+        let ending = tokio::spawn(end(sink, source));
+        let mut said = Vec::new();
+        far.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said, [0x88, 2, 3, 0xe8], "the close frame, and nothing after it");
+        assert!(!ending.is_finished(), "it listens on");
+        drop(far);
+        ending.await.unwrap();
     }
 }
