@@ -21,5 +21,7 @@ mod driver;
 mod names;
 mod plan;
 mod skeleton;
+#[cfg(test)]
+mod tests;
 
 pub use driver::IptablesProxy;
