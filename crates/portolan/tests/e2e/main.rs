@@ -14,6 +14,7 @@ mod modes;
 mod names;
 mod node_names;
 mod nodes;
+mod place;
 mod pods;
 mod proxied;
 mod python;
