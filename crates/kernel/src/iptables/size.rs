@@ -40,7 +40,7 @@ impl Socket {
         Ok(Self { descriptor, level })
     }
 
-    /// How big a table is.
+    /// How big a table is; a table that is not there has no entries.
     #[expect(unsafe_code, reason = "no crate wraps this option")]
     pub fn size(&self, table: Table) -> io::Result<TableSize> {
         let mut info = Info {
@@ -67,7 +67,12 @@ impl Socket {
             )
         };
         if answer < 0 {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            // Whoever answers comes with the first rule of the family: until then there is no table.
+            return match error.raw_os_error() {
+                Some(libc::ENOPROTOOPT | libc::ENOENT) => Ok(TableSize { table, entries: 0, bytes: 0 }),
+                _ => Err(error),
+            };
         }
         Ok(TableSize { table, entries: info.entries, bytes: info.bytes })
     }

@@ -10,7 +10,7 @@ use netstate::namespace::LinkOp;
 use super::chains;
 use super::driver::{FAMILIES, IpvsProxy, SET_PREFIX, index};
 use super::kept::family_of;
-use super::sets::{self, Role};
+use super::sets;
 use super::site::{Addresses, LINK};
 use crate::SyncError;
 
@@ -19,17 +19,10 @@ impl IpvsProxy {
     pub(super) fn remove_everything(&mut self) -> Result<(), SyncError> {
         let addresses = Addresses::of(&self.ports.links.observe()?);
         let found = self.ports.sets.observe(SET_PREFIX)?;
-        let is_node_port = |id: &ServiceId| match id {
-            ServiceId::Address { protocol, at } => {
-                let set = Role::node_port(*protocol).and_then(|role| found.get(&role.name(id.family())));
-                set.is_some_and(|set| set.members.contains(&ipset::Member::Port(at.port())))
-            }
-            ServiceId::Mark { .. } => false,
-        };
         let is_ours = |id: &ServiceId| match id {
             ServiceId::Address { at, .. } => {
                 let excluded = self.config.exclude.iter().any(|range| range.contains(&at.ip()));
-                !excluded && (addresses.bound.contains(&at.ip()) || is_node_port(id))
+                !excluded && (addresses.bound.contains(&at.ip()) || sets::hold_door(&found, id))
             }
             ServiceId::Mark { .. } => false,
         };

@@ -249,13 +249,13 @@ impl IpvsProxy {
     }
 
     /// The virtual services of one family that the kernel holds and that are ours: at an address that was or is to be
-    /// bound, or at one of the node's with a port that is a node port of ours, by the sets.
+    /// bound, or at one of the node's own with a port that is a door of ours, by the sets.
     fn ours(&self, found: &Found, bound: &BTreeSet<IpAddr>, kept: &Kept) -> Table {
         let is_ours = |id: &ServiceId| match id {
             ServiceId::Address { at, .. } => {
                 let excluded = self.config.exclude.iter().any(|range| range.contains(&at.ip()));
                 let is_of_family = AddressFamily::of(at.ip()) == kept.family;
-                let known = bound.contains(&at.ip()) || kept.owns(id) || found.was_node_port(id);
+                let known = bound.contains(&at.ip()) || kept.owns(id) || sets::hold_door(&found.sets, id);
                 is_of_family && known && !excluded
             }
             ServiceId::Mark { .. } => false,
@@ -352,18 +352,6 @@ impl Found {
         of_family.map(|(name, set)| (name.clone(), set.clone())).collect()
     }
 
-    /// Whether a virtual service is at a port that our sets hold as a node port.
-    fn was_node_port(&self, id: &ServiceId) -> bool {
-        let ServiceId::Address { protocol, at } = id else {
-            return false;
-        };
-        let member = ipset::Member::Port(at.port());
-        sets::Role::node_port(*protocol).is_some_and(|role| {
-            let set = self.sets.get(&role.name(id.family()));
-            set.is_some_and(|set| set.members.contains(&member))
-        })
-    }
-
     /// Whom each door led to, as far as that tells which connections may be stale.
     fn slots(&self, family: AddressFamily) -> BTreeMap<Door, Slots> {
         let mut slots: BTreeMap<Door, Slots> = BTreeMap::new();
@@ -375,7 +363,7 @@ impl Found {
                 Some(EndpointAddress { address: to.ip(), port: Port::try_from(i64::from(to.port())).ok()? })
             };
             let cluster = service.destinations.keys().filter_map(end).collect();
-            let door = if self.was_node_port(id) { at_node } else { at_address };
+            let door = if sets::hold_node_port(&self.sets, id) { at_node } else { at_address };
             slots.insert(door, Slots { cluster, local: Vec::new() });
         }
         slots

@@ -151,17 +151,20 @@ impl Kept {
         })
     }
 
-    /// Whether a virtual service at this place would be ours: at an address that we bound, or at an open node port.
+    /// Whether a virtual service at this place would be ours: at an address that we bound, or at one of the node's own
+    /// with a port that is a door.
     pub(super) fn owns(&self, id: &ServiceId) -> bool {
         let ServiceId::Address { at, .. } = id else {
             return false;
         };
-        let is_node_port = || {
-            let doors = super::plan::doors_of(id);
-            self.node_ports_at.contains(&at.ip())
-                && doors.is_some_and(|[_, node]| self.books.behind(&node).is_some())
+        let is_door = || {
+            let Some([at_address, at_node]) = super::plan::doors_of(id) else {
+                return false;
+            };
+            let is_open = |door| self.books.behind(door).is_some();
+            is_open(&at_address) || self.node_ports_at.contains(&at.ip()) && is_open(&at_node)
         };
-        self.uses.contains_key(&Shared::Address(at.ip())) || is_node_port()
+        self.uses.contains_key(&Shared::Address(at.ip())) || is_door()
     }
 }
 

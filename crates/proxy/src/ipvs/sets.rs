@@ -1,6 +1,7 @@
 //! The sets of this mode: their names, as kube-proxy's where it has them, and what is in each.
 
-use netstate::ipset::{Set, SetKind, SetName, Sets};
+use netstate::ipset::{IpPort, Member, Set, SetKind, SetName, Sets};
+use netstate::ipvs::ServiceId;
 use netstate::nft::{Family, L4Protocol};
 
 /// What a set is for.
@@ -122,6 +123,30 @@ impl Role {
             Self::NodeIp | Self::VirtualIp => SetKind::Ip,
         }
     }
+}
+
+/// Whether our sets hold a virtual service's place as a node port.
+pub(super) fn hold_node_port(sets: &Sets, id: &ServiceId) -> bool {
+    let ServiceId::Address { protocol, at } = id else {
+        return false;
+    };
+    let role = Role::node_port(*protocol);
+    role.is_some_and(|role| holds(sets, role, id.family(), &Member::Port(at.port())))
+}
+
+/// Whether our sets hold a virtual service's place as a door of any kind. Not every door is at an address of
+/// `kube-ipvs0`: an external address may be the node's own.
+pub(super) fn hold_door(sets: &Sets, id: &ServiceId) -> bool {
+    let ServiceId::Address { protocol, at } = *id else {
+        return false;
+    };
+    let member = Member::IpPort(IpPort { address: at.ip(), protocol, port: at.port() });
+    let roles = [Role::ClusterIp, Role::ExternalIp, Role::ExternalIpLocal, Role::LoadBalancer];
+    hold_node_port(sets, id) || roles.into_iter().any(|role| holds(sets, role, id.family(), &member))
+}
+
+fn holds(sets: &Sets, role: Role, family: Family, member: &Member) -> bool {
+    sets.get(&role.name(family)).is_some_and(|set| set.members.contains(member))
 }
 
 /// Every set of a family, empty.
