@@ -5,17 +5,24 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
+use model::Protocol;
 use netstate::conntrack::FakeConntrack;
 use netstate::iptables::{self, ChainName, FakeIptables, Match, Sense, Target};
+use netstate::ipvs::trace::FakeNode;
+use netstate::link::{Link, LinkKind, LinkName, NamespacePath};
+use netstate::namespace::{LinkOp, LinkPort as _};
 use netstate::nft::{FakeNft, Family};
 use netstate::relay::FakeRelays;
+use netstate::sysctl::FakeSysctls;
 use netstate::trace::{Fate, Host, Origin, Packet};
 use proxy::iptables::IptablesProxy;
+use proxy::ipvs::{self, IpvsProxy};
 use proxy::nftables::NftablesProxy;
 use proxy::userspace::UserspaceProxy;
 use proxy::{Dataplane, NodeContext};
 
-use crate::cases::node_towards;
+use crate::asking::Asker;
+use crate::cases::{Case, Settings, Then, node_towards};
 use crate::world::pod_config;
 
 /// A way to serve.
@@ -23,16 +30,17 @@ use crate::world::pod_config;
 pub enum Mode {
     Nftables,
     Iptables,
+    Ipvs,
     Userspace,
 }
 
 impl Mode {
-    pub const ALL: [Self; 3] = [Self::Nftables, Self::Iptables, Self::Userspace];
+    pub const ALL: [Self; 4] = [Self::Nftables, Self::Iptables, Self::Ipvs, Self::Userspace];
 
     /// Why endpoints never see the addresses of clients, if they do not.
     pub fn hides_clients(self) -> Option<&'static str> {
         match self {
-            Self::Nftables | Self::Iptables => None,
+            Self::Nftables | Self::Iptables | Self::Ipvs => None,
             Self::Userspace => Some(
                 "Endpoints see the node as their client, at every door: it is the proxy's own process that connects. \
                  Whatever else the table says holds.",
@@ -68,6 +76,25 @@ impl Mode {
                     }),
                 }
             }
+            Self::Ipvs => {
+                let node = fake_node();
+                node.iptables[0].change(iptables::Table::Nat, add_pod_masquerade);
+                let ports = ipvs::Ports {
+                    ipvs: Box::new(node.ipvs.clone()),
+                    sets: Box::new(node.sets.clone()),
+                    iptables: node.iptables.clone().map(|family| Box::new(family) as _),
+                    links: Box::new(node.links.clone()),
+                    settings: Box::new(FakeSysctls::default()),
+                    conntrack: Box::new(FakeConntrack::new()),
+                };
+                InMemory {
+                    proxy: Box::new(IpvsProxy::new(context, ipvs::Config::default(), ports)),
+                    trace: Box::new(move |host, origin, packet, chance| {
+                        let outcome = node.trace(host, origin, packet, chance);
+                        (outcome.fate, outcome.packet)
+                    }),
+                }
+            }
             Self::Userspace => {
                 let (nft, relays) = (FakeNft::new(), FakeRelays::new());
                 nft.put(podnet::plan::masquerade(&pod_config()));
@@ -99,6 +126,7 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Self::Nftables => "nftables",
             Self::Iptables => "iptables",
+            Self::Ipvs => "ipvs",
             Self::Userspace => "userspace",
         })
     }
@@ -134,23 +162,85 @@ pub struct InMemory {
 /// How a packet ends, and as what. The last argument answers every question for a number below another.
 pub type Trace = Box<dyn Fn(&Host, &Origin, Packet, &mut dyn FnMut(u32) -> u32) -> (Fate, Packet)>;
 
+/// node1 as ipvs mode finds it.
+fn fake_node() -> FakeNode {
+    let node = FakeNode::new(NamespacePath::new("/run/netns/node1"));
+    let links: [(_, &[&str]); 2] = [
+        ("eth0", &["10.100.0.2/24", "10.100.0.22/24", "fd00:10:100::2/64", "fd00:10:100::22/128"]),
+        ("cbr0", &["10.244.1.1/24", "fd00:10:244:1::1/64"]),
+    ];
+    for (name, addresses) in links {
+        let link = LinkName::parse(name).unwrap();
+        node.links.commit(&[LinkOp::CreateLink(Link::new(link.clone(), LinkKind::Bridge))]).unwrap();
+        for address in addresses {
+            let (link, address) = (link.clone(), address.parse().unwrap());
+            node.links.commit(&[LinkOp::AddAddress { link, address }]).unwrap();
+        }
+    }
+    node
+}
+
 /// What a mode does not do as the table says.
 pub struct Exception {
     pub mode: Mode,
-    /// The section's.
-    pub feature: &'static str,
+    /// Which cases.
+    applies: fn(Settings, &Case) -> bool,
     /// The reason, for the page.
     pub why: &'static str,
 }
 
 /// All of them.
-pub const EXCEPTIONS: &[Exception] = &[Exception {
-    mode: Mode::Userspace,
-    feature: "SCTP",
-    why: "SCTP is refused: its streams and several addresses a side cannot be handed on by a pair of sockets.",
-}];
+const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        mode: Mode::Ipvs,
+        applies: |settings, Case(from, _, to, _)| is_inside(settings, *from) && LOCAL_DOORS.contains(to),
+        why: "With `externalTrafficPolicy: Local` pods and the node have the endpoints of this node alone too, since \
+              there is one virtual service for a door, whoever knocks (as in kube-proxy's ipvs mode).",
+    },
+    Exception {
+        mode: Mode::Ipvs,
+        applies: |_, Case(_, _, to, _)| *to == "198.51.100.240:81",
+        why: "An external address is the node's own, so at a port that the Service does not have the node itself answers.",
+    },
+    Exception {
+        mode: Mode::Userspace,
+        applies: |_, Case(_, protocol, _, then)| {
+            *protocol == Protocol::Sctp && !matches!(then, Then::Refused)
+        },
+        why: "SCTP is refused: its streams and several addresses a side cannot be handed on by a pair of sockets.",
+    },
+];
 
-/// Whether a mode does what a section says.
-pub fn exception(mode: Mode, feature: &str) -> Option<&'static Exception> {
-    EXCEPTIONS.iter().find(|exception| exception.mode == mode && exception.feature == feature)
+/// External doors that keep outsiders to this node, and behind which insiders find others.
+const LOCAL_DOORS: &[&str] = &[
+    "203.0.113.13:80",
+    "198.51.100.40:80",
+    "10.100.0.2:30140",
+    "198.51.100.41:80",
+    "10.100.0.2:30142",
+    "10.100.0.2:30143",
+    "198.51.100.45:80",
+    "198.51.100.60:80",
+    "198.51.100.61:80",
+    "198.51.100.62:80",
+    "198.51.100.80:80",
+    "198.51.100.130:80",
+    "198.51.100.131:80",
+    "10.100.0.2:30232",
+    "[2001:db8:1::12]:80",
+    "[2001:db8:1::13]:80",
+];
+
+/// Pods of this node, where they are known for such, and the node itself.
+fn is_inside(settings: Settings, from: Asker) -> bool {
+    match from {
+        Asker::Pod | Asker::Endpoint | Asker::OtherEndpoint => settings != Settings::PodsUnknown,
+        Asker::Node | Asker::Loopback => true,
+        Asker::RemotePod | Asker::Outside | Asker::Elsewhere => false,
+    }
+}
+
+/// Why a mode does not do what a case says, if so.
+pub fn exception(mode: Mode, settings: Settings, case: &Case) -> Option<&'static Exception> {
+    EXCEPTIONS.iter().find(|exception| exception.mode == mode && (exception.applies)(settings, case))
 }

@@ -1,5 +1,6 @@
 //! The table as a page for people, docs/behaviour.md, and its features beside the modes, in the README.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::asking::Asker;
 use crate::cases::{Case, Section, Seen, Settings, Then, sections};
-use crate::modes::{EXCEPTIONS, Mode, exception};
+use crate::modes::{Mode, exception};
 
 /// Around what is generated in the README.
 const BEGIN: &str = "<!-- modes: written by the behaviour table -->\n";
@@ -20,10 +21,6 @@ fn pages_are_those_of_the_table() {
     let sections = sections();
     let cases: usize = sections.iter().map(|section| section.cases.len()).sum();
     assert!(cases >= 120, "only {cases} cases");
-    for exception in EXCEPTIONS {
-        let is_there = sections.iter().any(|section| section.feature == exception.feature);
-        assert!(is_there, "an exception for {:?}, which nothing is called", exception.feature);
-    }
     let readme = std::fs::read_to_string(project().join("README.md")).unwrap();
     let (before, rest) = readme.split_once(BEGIN).expect("a place for the matrix in the README");
     let (_, after) = rest.split_once(END).expect("an end of that place");
@@ -55,27 +52,33 @@ fn matrix(sections: &[Section]) -> String {
     Mode::ALL.iter().for_each(|_| text += " --- |");
     text += "\n";
     let mut reasons: Vec<&str> = Vec::new();
-    let rows = sections.iter().map(|section| {
-        let cell = |mode| exception(mode, section.feature).map(|exception| exception.why);
-        (section.feature, Mode::ALL.map(cell))
-    });
-    for (feature, cells) in [(KEEPS_CLIENTS, Mode::ALL.map(Mode::hides_clients))].into_iter().chain(rows) {
-        _ = write!(text, "| {feature} |");
-        for cell in cells {
-            match cell {
-                None => text += " ✓ |",
-                Some(why) => {
-                    let known = reasons.iter().position(|reason| *reason == why);
-                    let number = known.unwrap_or_else(|| {
-                        reasons.push(why);
-                        reasons.len() - 1
-                    });
-                    _ = write!(text, " {} |", number + 1);
-                }
-            }
+    let mut cell = |why: &BTreeSet<&'static str>, does_anything: bool| {
+        let mut cell = String::from(if does_anything { "✓" } else { "" });
+        for why in why {
+            let known = reasons.iter().position(|reason| reason == why);
+            let number = known.unwrap_or_else(|| {
+                reasons.push(why);
+                reasons.len() - 1
+            });
+            _ = write!(cell, " {}", number + 1);
         }
-        text += "\n";
+        cell
+    };
+    _ = write!(text, "| {KEEPS_CLIENTS} |");
+    for mode in Mode::ALL {
+        let why = mode.hides_clients().into_iter().collect();
+        _ = write!(text, " {} |", cell(&why, mode.hides_clients().is_none()));
     }
+    for section in sections {
+        _ = write!(text, "\n| {} |", section.feature);
+        for mode in Mode::ALL {
+            let exceptions = section.cases.iter().filter_map(|case| exception(mode, section.settings, case));
+            let why: Vec<&str> = exceptions.map(|exception| exception.why).collect();
+            let does_anything = why.len() < section.cases.len();
+            _ = write!(text, " {} |", cell(&why.into_iter().collect(), does_anything));
+        }
+    }
+    text += "\n";
     if !reasons.is_empty() {
         text += "\n";
         for (number, reason) in (1..).zip(reasons) {
@@ -102,7 +105,8 @@ fn page(sections: &[Section]) -> String {
          ```\n\n\
          Everybody is asked from node1's point of view, where the proxy under test is. Pods .2 and .3 of node1 and .2 \
          of node2 serve at ports 80 and 81. IPv6 addresses end as their IPv4 addresses do. The router leads virtual \
-         addresses, 198.51.100.0 to .191, 203.0.113.0 to .191, 2001:db8:1::/64 and 2001:db8:3::/64 to node1. \"Its own\" means \
+         addresses, 198.51.100.0 to .191, 203.0.113.0 to .191, 2001:db8:1::/64 and 2001:db8:3::/64 to node1, and \
+         answers itself for the world beyond. \"Its own\" means \
          that the endpoint sees the client's address, but for a pod that meets itself; \"the node's\" that it sees the \
          address of node1's link that leads to the endpoint. Endpoints without conditions \
          here are ready, serving and not terminating.\n",
@@ -118,9 +122,6 @@ fn page(sections: &[Section]) -> String {
         if section.settings != Settings::Usual {
             _ = write!(page, "\nThe proxy's flags: `{}`.\n", section.settings.flags());
         }
-        for exception in EXCEPTIONS.iter().filter(|exception| exception.feature == section.feature) {
-            _ = write!(page, "\nNot in mode {}: {}\n", exception.mode, exception.why);
-        }
         let objects: Vec<String> = section.objects.iter().filter_map(in_short).collect();
         if !objects.is_empty() {
             _ = write!(page, "\n```\n{}\n```\n", objects.join("\n"));
@@ -132,6 +133,19 @@ fn page(sections: &[Section]) -> String {
         for Case(from, protocol, to, then) in &section.cases {
             let (answer, seen) = outcome(then);
             _ = writeln!(page, "| {} | {protocol} {to} | {answer} | {seen} |", who(*from));
+        }
+        for mode in Mode::ALL {
+            let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+            for case in &section.cases {
+                if let Some(exception) = exception(mode, section.settings, case) {
+                    let Case(from, protocol, to, _) = case;
+                    let question = format!("{} asking {protocol} {to}", who(*from));
+                    by_reason.entry(exception.why).or_default().push(question);
+                }
+            }
+            for (why, questions) in by_reason {
+                _ = write!(page, "\nNot in mode {mode}: {}. {why}\n", questions.join("; "));
+            }
         }
     }
     page
@@ -161,7 +175,7 @@ fn outcome(then: &Then) -> (String, &'static str) {
         Then::Straight(by, as_seen) => (format!("{by}, past the proxy"), seen(as_seen)),
         Then::Refused => ("refused".to_owned(), ""),
         Then::Dropped => ("silence".to_owned(), ""),
-        Then::Leaves => ("no route, past the proxy".to_owned(), ""),
+        Then::Leaves => ("the router, past the proxy".to_owned(), ""),
     }
 }
 

@@ -2,21 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use kernel::conntrack::Conntrack;
+use kernel::ipset::Ipset;
 use kernel::iptables::Iptables;
+use kernel::ipvs::Ipvs;
 use kernel::link::{Links, Namespaces};
 use kernel::netns::{Netns, TemporaryNamespace};
 use kernel::nft::Nftables;
 use kernel::sysctl::Sysctls;
 use model::{Changes, Snapshot};
+use netstate::iptables::Variant;
 use netstate::link::LinkName;
-use netstate::nft::{Family, InterfaceName};
+use netstate::nft::{FakeNft, Family, InterfaceName, NftPort};
 use netstate::sysctl::{SysctlKey, apply};
 use podnet::{Config, MemoryStore, PodNetwork, Ports, SandboxId};
 use proxy::iptables::IptablesProxy;
+use proxy::ipvs::{self, IpvsProxy};
 use proxy::nftables::NftablesProxy;
 use proxy::userspace::UserspaceProxy;
 use proxy::{Dataplane, LocalTraffic, NodeContext, NodePortAddresses, SyncError, SyncReport};
@@ -28,33 +32,54 @@ use crate::modes::Mode;
 use crate::servers::Servers;
 
 /// Where somebody listens, TCP and UDP alike: three endpoints with two ports each, the node at ports that are a node port
-/// elsewhere or for others, and a machine of the world.
-const LISTENERS: [(Asker, &str); 24] = [
-    (Asker::Endpoint, "10.244.1.2:80"),
-    (Asker::Endpoint, "10.244.1.2:81"),
-    (Asker::Endpoint, "[fd00:10:244:1::2]:80"),
-    (Asker::Endpoint, "[fd00:10:244:1::2]:81"),
-    (Asker::OtherEndpoint, "10.244.1.3:80"),
-    (Asker::OtherEndpoint, "10.244.1.3:81"),
-    (Asker::OtherEndpoint, "[fd00:10:244:1::3]:80"),
-    (Asker::OtherEndpoint, "[fd00:10:244:1::3]:81"),
-    (Asker::RemotePod, "10.244.2.2:80"),
-    (Asker::RemotePod, "10.244.2.2:81"),
-    (Asker::RemotePod, "[fd00:10:244:2::2]:80"),
-    (Asker::RemotePod, "[fd00:10:244:2::2]:81"),
-    (Asker::Node, "10.100.0.2:6443"),
-    (Asker::Node, "10.100.0.2:30000"),
-    (Asker::Node, "10.100.0.2:30002"),
-    (Asker::Node, "10.100.0.2:30990"),
-    (Asker::Node, "127.0.0.1:30000"),
-    (Asker::Node, "[fd00:10:100::2]:30000"),
-    (Asker::Node, "[fd00:10:100::2]:30212"),
-    (Asker::Node, "[::1]:30220"),
-    (Asker::Outside, "192.0.2.2:8080"),
-    (Asker::Outside, "192.0.2.3:8080"),
-    (Asker::Outside, "[2001:db8:2::2]:8080"),
-    (Asker::Outside, "[2001:db8:2::3]:8080"),
+/// elsewhere or for others, a machine of the world, and the router in the place of whatever is beyond it.
+const LISTENERS: [(Home, &str); 34] = [
+    (Home::Endpoint, "10.244.1.2:80"),
+    (Home::Endpoint, "10.244.1.2:81"),
+    (Home::Endpoint, "[fd00:10:244:1::2]:80"),
+    (Home::Endpoint, "[fd00:10:244:1::2]:81"),
+    (Home::OtherEndpoint, "10.244.1.3:80"),
+    (Home::OtherEndpoint, "10.244.1.3:81"),
+    (Home::OtherEndpoint, "[fd00:10:244:1::3]:80"),
+    (Home::OtherEndpoint, "[fd00:10:244:1::3]:81"),
+    (Home::Remote, "10.244.2.2:80"),
+    (Home::Remote, "10.244.2.2:81"),
+    (Home::Remote, "[fd00:10:244:2::2]:80"),
+    (Home::Remote, "[fd00:10:244:2::2]:81"),
+    (Home::Node, "10.100.0.2:6443"),
+    (Home::Node, "10.100.0.2:30000"),
+    (Home::Node, "10.100.0.2:30002"),
+    (Home::Node, "10.100.0.2:30990"),
+    (Home::Node, "127.0.0.1:30000"),
+    (Home::Node, "[fd00:10:100::2]:30000"),
+    (Home::Node, "[fd00:10:100::2]:30212"),
+    (Home::Node, "[::1]:30220"),
+    (Home::Outside, "192.0.2.2:8080"),
+    (Home::Outside, "192.0.2.3:8080"),
+    (Home::Outside, "[2001:db8:2::2]:8080"),
+    (Home::Outside, "[2001:db8:2::3]:8080"),
+    (Home::Router, "10.97.0.1:53"),
+    (Home::Router, "10.97.0.1:8080"),
+    (Home::Router, "10.97.0.2:80"),
+    (Home::Router, "198.51.100.240:81"),
+    (Home::Router, "198.51.100.241:80"),
+    (Home::Router, "203.0.113.230:80"),
+    (Home::Router, "203.0.113.231:80"),
+    (Home::Router, "203.0.113.232:80"),
+    (Home::Router, "[2001:db8:4::112]:80"),
+    (Home::Router, "[fd00:10:97::1]:80"),
 ];
+
+/// Where somebody listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Home {
+    Endpoint,
+    OtherEndpoint,
+    Remote,
+    Node,
+    Outside,
+    Router,
+}
 
 /// Whether anybody listens there.
 pub fn is_listening(at: SocketAddr) -> bool {
@@ -79,10 +104,15 @@ pub type RealProxy = NftablesProxy<Nftables, Conntrack>;
 
 impl World {
     pub fn new() -> Self {
+        Self::with(Rules::Nftables)
+    }
+
+    /// With the pod network's own rules in another form.
+    pub fn with(rules: Rules) -> Self {
         let make = |tag| TemporaryNamespace::new(tag).expect("a network namespace; these tests need root");
         let (router, node, remote, outside) = (make("router"), make("node"), make("remote"), make("outside"));
         lay_cables(&router, &node, &remote, &outside);
-        let pod_network = pod_network(&node);
+        let pod_network = pod_network(&node, rules);
         ip(&node, "address add fd00:10:244:1::1/64 dev cbr0 nodad\n");
         // Addresses are given in order.
         let pods = ["10.244.1.2", "10.244.1.3", "10.244.1.4"].map(|address| {
@@ -94,15 +124,15 @@ impl World {
             pod
         });
         let [endpoint, other_endpoint, client] = pods;
-        let place = |from| match from {
-            Asker::Pod => &client,
-            Asker::Endpoint => &endpoint,
-            Asker::OtherEndpoint => &other_endpoint,
-            Asker::Node | Asker::Loopback => &node,
-            Asker::RemotePod => &remote,
-            Asker::Outside | Asker::Elsewhere => &outside,
+        let place = |home| match home {
+            Home::Endpoint => &endpoint,
+            Home::OtherEndpoint => &other_endpoint,
+            Home::Remote => &remote,
+            Home::Node => &node,
+            Home::Outside => &outside,
+            Home::Router => &router,
         };
-        let servers = Servers::start(LISTENERS.map(|(from, at)| (&**place(from), at.parse().unwrap())));
+        let servers = Servers::start(LISTENERS.map(|(home, at)| (&**place(home), at.parse().unwrap())));
         Self {
             _servers: servers,
             _pod_network: pod_network,
@@ -150,6 +180,23 @@ impl World {
                     Mode::Iptables => {
                         let ports = [Family::Ip, Family::Ip6].map(|family| Iptables::open(family).unwrap());
                         (Box::new(IptablesProxy::new(context, ports, conntrack)) as Box<dyn Dataplane>, None)
+                    }
+                    Mode::Ipvs => {
+                        let iptables = [Family::Ip, Family::Ip6].map(|family| {
+                            // The other kernel has no other.
+                            Box::new(Iptables::open_variant(family, Variant::Legacy).unwrap()) as _
+                        });
+                        let here = || Netns::open_path(self.node.path()).unwrap();
+                        let ports = ipvs::Ports {
+                            ipvs: Box::new(Ipvs::open().unwrap()),
+                            sets: Box::new(Ipset::open().unwrap()),
+                            iptables,
+                            links: Box::new(Links::in_namespace(&here()).unwrap()),
+                            settings: Box::new(Sysctls::in_namespace(here())),
+                            conntrack: Box::new(conntrack),
+                        };
+                        let proxy = IpvsProxy::new(context, ipvs::Config::default(), ports);
+                        (Box::new(proxy) as Box<dyn Dataplane>, None)
                     }
                     Mode::Userspace => {
                         // Its threads are begun by this one, and so on the node.
@@ -231,14 +278,32 @@ pub fn pod_config() -> Config {
     }
 }
 
-fn pod_network(node: &TemporaryNamespace) -> PodNetwork {
+/// What the pod network masquerades with.
+#[derive(Debug, Clone, Copy)]
+pub enum Rules {
+    /// As the agent does.
+    Nftables,
+    /// By hand, where the kernel has no nftables.
+    Iptables,
+}
+
+fn pod_network(node: &TemporaryNamespace, rules: Rules) -> PodNetwork {
     let inside = || Netns::open_path(node.path()).unwrap();
+    let nft: Box<dyn NftPort + Send> = match rules {
+        Rules::Nftables => Box::new(node.run(Nftables::open).unwrap().unwrap()),
+        Rules::Iptables => {
+            let rule = "iptables-legacy -t nat -A POSTROUTING -s 10.244.1.0/24 ! -d 10.0.0.0/8 -j MASQUERADE";
+            let command = ["netns", "exec", node.name()].into_iter().chain(rule.split(' '));
+            run("ip", &command.collect::<Vec<_>>(), "");
+            Box::new(FakeNft::new())
+        }
+    };
     let ports = Ports {
         links: Box::new(Links::in_namespace(node).unwrap()),
         namespaces: Box::new(Namespaces),
         settings: Box::new(Sysctls::in_namespace(inside())),
         conntrack: Box::new(node.run(Conntrack::open).unwrap().unwrap()),
-        nft: Box::new(node.run(Nftables::open).unwrap().unwrap()),
+        nft,
         store: Box::new(MemoryStore::default()),
     };
     let network = PodNetwork::new(pod_config(), ports).unwrap();
@@ -260,7 +325,7 @@ route add default via fd00:10:244:1::1
 }
 
 /// The router leads service addresses to node1, and most of those of load balancers and of the outside: so the tests can
-/// ask for them from outside. Nobody knows a way to the rest.
+/// ask for them from outside. Some of the rest it has itself.
 fn lay_cables(
     router: &TemporaryNamespace,
     node: &TemporaryNamespace,
@@ -298,7 +363,13 @@ route add 2001:db8:3::/64 via fd00:10:100::2
 route add unreachable ::/0
 "
     );
-    ip(router, &routing);
+    let beyond: BTreeSet<IpAddr> = LISTENERS
+        .iter()
+        .filter(|(home, _)| *home == Home::Router)
+        .map(|(_, at)| at.parse::<SocketAddr>().unwrap().ip())
+        .collect();
+    let beyond: String = beyond.iter().map(|address| add_address("lo", &address.to_string())).collect();
+    ip(router, &(routing + &beyond));
     // Refusals are told by ICMP, by default to one peer no more than one a second.
     let quick = ["net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"].map(|key| (SysctlKey::new(key), "0"));
     let forward_ipv6 = (SysctlKey::new("net.ipv6.conf.all.forwarding"), "1");
@@ -307,13 +378,9 @@ route add unreachable ::/0
     set(router, &[quick.as_slice(), &forward, &redirects].concat());
     set(node, &[quick.as_slice(), &[forward_ipv6]].concat());
     let machine = |addresses: &[&str], gateways: [&str; 2]| {
-        let mut commands = "link set lo up\nlink set eth0 up\n".to_owned();
-        for address in addresses {
-            // It is nobody else's, and looking for that would take a second.
-            let nodad = if address.contains(':') { " nodad" } else { "" };
-            commands += &format!("address add {address} dev eth0{nodad}\n");
-        }
-        commands + &gateways.map(|gateway| format!("route add default via {gateway}\n")).concat()
+        let links = "link set lo up\nlink set eth0 up\n".to_owned();
+        let addresses: String = addresses.iter().map(|address| add_address("eth0", address)).collect();
+        links + &addresses + &gateways.map(|gateway| format!("route add default via {gateway}\n")).concat()
     };
     let lan = ["10.100.0.1", "fd00:10:100::1"];
     let own = ["10.100.0.2/24", "10.100.0.22/24", "fd00:10:100::2/64", "fd00:10:100::22/128 preferred_lft 0"];
@@ -321,8 +388,14 @@ route add unreachable ::/0
     let world = ["192.0.2.2/24", "192.0.2.3/24", "2001:db8:2::2/64", "2001:db8:2::3/64"];
     ip(outside, &machine(&world, ["192.0.2.1", "2001:db8:2::1"]));
     let pods = ["10.244.2.2/32", "10.244.2.3/32", "fd00:10:244:2::2/128", "fd00:10:244:2::3/128"];
-    let pods = pods.map(|address| format!("address add {address} dev lo\n")).concat();
+    let pods = pods.map(|address| add_address("lo", address)).concat();
     ip(remote, &(machine(&["10.100.0.3/24", "fd00:10:100::3/64"], lan) + &pods));
+}
+
+/// An address that can be used from then on: it is nobody else's, and the kernel would look for that first.
+fn add_address(link: &str, address: &str) -> String {
+    let nodad = if address.contains(':') { " nodad" } else { "" };
+    format!("address add {address} dev {link}{nodad}\n")
 }
 
 fn set(namespace: &TemporaryNamespace, wanted: &[(SysctlKey, &str)]) {

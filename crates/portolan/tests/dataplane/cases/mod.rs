@@ -57,7 +57,7 @@ pub enum Then {
     Refused,
     /// Silence.
     Dropped,
-    /// None of our business: on to the router, which knows no way.
+    /// None of our business: it goes out by the router, who answers in the place of the world.
     Leaves,
 }
 
@@ -157,6 +157,13 @@ pub fn seen_by(endpoint: SocketAddr, asker: Asker, seen: Seen) -> IpAddr {
         Seen::Client if client != endpoint.ip() || client.is_loopback() => client,
         Seen::Client | Seen::Node => node_towards(endpoint.ip()),
     }
+}
+
+/// The address by which the world sees a client that no proxy has touched: pods leave the cluster with the node's.
+pub fn seen_outside(asker: Asker, to: SocketAddr) -> IpAddr {
+    let client = asker.address(to.ip());
+    let [pods, cluster] = ["10.244.1.0/24", "10.0.0.0/8"].map(|range| range.parse::<ipnet::IpNet>().unwrap());
+    if pods.contains(&client) && !cluster.contains(&to.ip()) { node_towards(to.ip()) } else { client }
 }
 
 /// The address of node1's link that leads to an address.
