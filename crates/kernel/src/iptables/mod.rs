@@ -12,6 +12,8 @@ mod find;
 mod run;
 mod size;
 
+use std::collections::BTreeSet;
+
 use netstate::iptables::{
     Chains, IptablesError, IptablesPort, Stamp, Table, TableSize, Transaction, Variant, parse, restore_input,
 };
@@ -31,6 +33,8 @@ pub struct Iptables {
     programs: Programs,
     netns: Netns,
     facts: Facts,
+    /// The tables that were read or written: asking for the size of another would make the kernel have it.
+    used: BTreeSet<Table>,
 }
 
 /// Where the facts come from that change with the rules.
@@ -71,7 +75,7 @@ impl Iptables {
             }
             Variant::Legacy => Facts::Sizes(size::Socket::open(family).map_err(failed("open a socket"))?),
         };
-        Ok(Self { family, programs, netns, facts })
+        Ok(Self { family, programs, netns, facts, used: BTreeSet::new() })
     }
 
     fn restore_one(&self, transactions: &[Transaction]) -> Result<(), IptablesError> {
@@ -95,6 +99,7 @@ impl IptablesPort for Iptables {
     }
 
     fn observe(&mut self, table: Table) -> Result<Chains, IptablesError> {
+        self.used.insert(table);
         let text = run::run(&self.netns, &self.programs.save, &["-t", table.word()], None)?;
         parse(self.family, table, &text).map_err(|error| IptablesError::Malformed {
             program: self.programs.save.display().to_string(),
@@ -103,6 +108,7 @@ impl IptablesPort for Iptables {
     }
 
     fn restore(&mut self, transactions: &[Transaction]) -> Result<(), IptablesError> {
+        self.used.extend(transactions.iter().map(|transaction| transaction.table));
         let large = |transaction: &Transaction| transaction.replace.len() > CHAINS_A_RUN;
         if self.programs.variant == Variant::Nft || !transactions.iter().any(large) {
             return self.restore_one(transactions);
@@ -121,10 +127,10 @@ impl IptablesPort for Iptables {
                 Ok(Stamp::Generation(nftables.generation().map_err(|error| of_nftables(&error))?))
             }
             Facts::Sizes(socket) => {
-                let size = |table| -> Result<TableSize, IptablesError> {
-                    socket.size(table).map_err(failed("ask for the size of a table"))
+                let size = |table: &Table| -> Result<TableSize, IptablesError> {
+                    socket.size(*table).map_err(failed("ask for the size of a table"))
                 };
-                Ok(Stamp::Sizes([Table::Filter, Table::Nat].into_iter().map(size).collect::<Result<_, _>>()?))
+                Ok(Stamp::Sizes(self.used.iter().map(size).collect::<Result<_, _>>()?))
             }
         }
     }

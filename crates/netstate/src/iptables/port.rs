@@ -27,8 +27,8 @@ impl fmt::Display for Variant {
 pub enum Stamp {
     /// The nft variant: nftables' own count of changes, by whomever and to whatever.
     Generation(u32),
-    /// The legacy variant, which counts nothing: how many entries each table has, and how many bytes. A rule in the
-    /// place of another of the same size does not show.
+    /// The legacy variant, which counts nothing: how many entries each table has, and how many bytes, of the tables that
+    /// were observed or written. A rule in the place of another of the same size does not show.
     Sizes(Vec<TableSize>),
 }
 

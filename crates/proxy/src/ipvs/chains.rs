@@ -19,15 +19,18 @@ pub(super) fn write(
     context: &NodeContext,
 ) -> Result<(usize, Stamp), SyncError> {
     let mut changes = 0;
-    // What is written changes the stamp, too, so it is taken before a reading that finds nothing to do.
-    for _ in 1..ATTEMPTS {
+    let mut transactions = missing(port, family, context)?;
+    for _ in 0..ATTEMPTS {
+        if !transactions.is_empty() {
+            port.restore(&transactions)?;
+            changes += transactions.iter().map(Transaction::weight).sum::<usize>();
+        }
+        // What is written changes the stamp, too, so it is taken before a reading that finds nothing to do.
         let stamp = port.stamp()?;
-        let transactions = missing(port, family, context)?;
+        transactions = missing(port, family, context)?;
         if transactions.is_empty() {
             return Ok((changes, stamp));
         }
-        port.restore(&transactions)?;
-        changes += transactions.iter().map(Transaction::weight).sum::<usize>();
     }
     // Somebody writes all the time: the next look will find another stamp, and everything is compared again.
     Ok((changes, port.stamp()?))
