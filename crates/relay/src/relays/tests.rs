@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use netstate::relay::Backends;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::PortRange;
@@ -30,6 +30,11 @@ fn relays(config: Config) -> Relays {
 /// Where a client on this machine finds the relay.
 fn at(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// What happens soon, or the test fails.
+async fn soon<T>(happens: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), happens).await.expect("it does not happen")
 }
 
 /// Waits for something that happens soon, or fails.

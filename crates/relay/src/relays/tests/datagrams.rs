@@ -1,7 +1,5 @@
 use std::net::Ipv6Addr;
 
-use tokio::time::timeout;
-
 use super::*;
 
 /// An endpoint that answers each datagram with its name before the datagram.
@@ -110,7 +108,7 @@ async fn an_answer_on_its_way_arrives() {
     let client = Client::of(at(port)).await;
     client.0.send(b"question").await.unwrap();
     let mut question = [0; 64];
-    let (length, asker) = slow.recv_from(&mut question[1..]).await.unwrap();
+    let (length, asker) = soon(slow.recv_from(&mut question[1..])).await.unwrap();
     relays.set(&name(), &relay(Transport::Udp, &[two.address])).unwrap();
     question[0] = 1;
     slow.send_to(&question[..=length], asker).await.unwrap();
