@@ -10,6 +10,8 @@ use crate::ipset::Sets;
 use crate::nft::Family;
 use crate::trace::{Host, Origin, Packet};
 
+const MISSING: &str = "No chain/target/match by that name.";
+
 /// iptables of an imaginary network namespace that refuses what the real one refuses. Clones share it, so a test keeps
 /// one while a driver owns the other.
 ///
@@ -100,7 +102,7 @@ impl FakeIptables {
 
     fn apply(&self, chains: &mut Chains, transaction: &Transaction) -> Result<(), IptablesError> {
         let Transaction { replace, delete, insert, delete_chains, .. } = transaction;
-        for name in replace.keys().chain(delete_chains) {
+        for name in replace.keys() {
             chains.0.entry(*name).or_default().rules.clear();
         }
         for (name, rules) in replace {
@@ -121,6 +123,10 @@ impl FakeIptables {
             self.put(chains, "-I", *name, rule, |rules, rule| rules.insert(0, rule))?;
         }
         for name in delete_chains {
+            let gone = || self.refused("-F", *name, None, MISSING);
+            chains.0.get_mut(name).ok_or_else(gone)?.rules.clear();
+        }
+        for name in delete_chains {
             let used =
                 chains.0.values().flat_map(|chain| &chain.rules).any(|rule| rule.chain() == Some(*name));
             if used {
@@ -139,7 +145,6 @@ impl FakeIptables {
         rule: &Rule,
         put: impl FnOnce(&mut Vec<Rule>, Rule),
     ) -> Result<(), IptablesError> {
-        const MISSING: &str = "No chain/target/match by that name.";
         let leads_nowhere = match rule.target {
             Target::Jump(target) | Target::Goto(target) => !chains.0.contains_key(&target),
             _ => false,

@@ -171,8 +171,8 @@ fn a_restore_declares_fills_changes_and_removes() {
         delete_chains: [name("KUBE-OLD")].into(),
     };
     let text = restore_input(Family::Ip, &[Transaction::new(Table::Filter), transaction.clone()]);
-    let expected = "*nat\n:KUBE-B - [0:0]\n:KUBE-A - [0:0]\n:KUBE-OLD - [0:0]\n-A KUBE-B -j KUBE-A\n\
-                    -D OUTPUT -j KUBE-OLD\n-I OUTPUT -j KUBE-B\n-I OUTPUT -j KUBE-A\n-X KUBE-OLD\nCOMMIT\n";
+    let expected = "*nat\n:KUBE-B - [0:0]\n:KUBE-A - [0:0]\n-A KUBE-B -j KUBE-A\n\
+                    -D OUTPUT -j KUBE-OLD\n-I OUTPUT -j KUBE-B\n-I OUTPUT -j KUBE-A\n-F KUBE-OLD\n-X KUBE-OLD\nCOMMIT\n";
     assert_eq!(text, expected);
     assert_eq!(transaction.weight(), 3 + 1 + 2 + 1);
     let (growing, shrinking) = transaction.growing_and_shrinking();

@@ -54,8 +54,7 @@ pub fn restore_input(family: Family, transactions: &[Transaction]) -> String {
     let mut text = String::new();
     for transaction in transactions.iter().filter(|transaction| !transaction.is_empty()) {
         line(&mut text, format_args!("*{}", transaction.table));
-        let declared = transaction.declarations();
-        for name in declared.iter().chain(&transaction.delete_chains) {
+        for name in transaction.declarations() {
             line(&mut text, format_args!(":{name} - [0:0]"));
         }
         for (name, rules) in transaction.replace.iter() {
@@ -70,8 +69,10 @@ pub fn restore_input(family: Family, transactions: &[Transaction]) -> String {
         for (name, rule) in transaction.insert.iter().rev() {
             rule_line(&mut text, "-I", *name, family, rule);
         }
-        for name in &transaction.delete_chains {
-            line(&mut text, format_args!("-X {name}"));
+        for command in ["-F", "-X"] {
+            for name in &transaction.delete_chains {
+                line(&mut text, format_args!("{command} {name}"));
+            }
         }
         text.push_str("COMMIT\n");
     }

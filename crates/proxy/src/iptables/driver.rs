@@ -52,7 +52,7 @@ struct Committed {
     has_rules: bool,
     books: Books,
     health: BTreeMap<ServiceKey, Port>,
-    /// How many endpoints have chains.
+    /// How many endpoints there are, of each service port.
     endpoints: usize,
     detail: Detail,
 }

@@ -26,8 +26,9 @@ use crate::doors::{Behind, Door, DoorKind, Ends, Masquerade, Nobody, PortPlan};
 pub(super) enum Detail {
     /// As the articles print it.
     Full,
-    /// What packets need: no comments, and only endpoints of this node are watched for meeting themselves. Rules are
-    /// read and written by the hundred thousand then, and a comment is as long as all the rest.
+    /// What packets need: no comments, and a chain only for endpoints that may meet themselves, as they are on this
+    /// node, or whose clients are remembered. The legacy variant reads and writes all rules for each change, and an
+    /// endpoint with a chain of its own is four entries instead of one.
     Lean,
 }
 
@@ -35,7 +36,7 @@ impl Detail {
     /// kube-proxy leaves the comments out from the same number on.
     const MOST_IN_FULL: usize = 1_000;
 
-    /// By the number of endpoints that have chains.
+    /// By the number of endpoints.
     pub(super) const fn for_endpoints(count: usize) -> Self {
         if count > Self::MOST_IN_FULL { Self::Lean } else { Self::Full }
     }
@@ -66,11 +67,11 @@ pub(super) struct Draft {
     firewall: Vec<Rule>,
     health: Vec<Rule>,
     addresses: Vec<Rule>,
-    /// How many endpoints have chains.
+    /// How many endpoints there are, of each service port.
     pub endpoints: usize,
 }
 
-/// How many endpoints would have chains.
+/// How many endpoints there are, of each service port.
 pub(super) fn endpoints(fragment: &Fragment) -> usize {
     views(fragment, None).values().map(|view| view.endpoints().len()).sum()
 }
@@ -246,7 +247,10 @@ impl Writer<'_, '_, '_> {
         let view = self.view;
         let chains = PortChains::of(&view.port.name, view.protocol);
         for endpoint in view.endpoints() {
-            self.endpoint(&endpoint);
+            self.draft.endpoints += 1;
+            if self.has_chain(&endpoint) {
+                self.endpoint(&endpoint);
+            }
         }
         if let Some(ends) = view.cluster() {
             let first = if view.local_only_inside() { Vec::new() } else { self.strangers() };
@@ -288,23 +292,35 @@ impl Writer<'_, '_, '_> {
         L4Protocol(self.view.protocol.number())
     }
 
+    fn has_chain(&self, endpoint: &EndpointAddress) -> bool {
+        match self.source.detail {
+            Detail::Full => true,
+            Detail::Lean => {
+                self.view.port.affinity.is_some() || self.source.fragment.local.contains(&endpoint.address)
+            }
+        }
+    }
+
     fn endpoint(&mut self, endpoint: &EndpointAddress) {
         let name = self.chain_of(endpoint);
-        let comment = || self.comment(ToString::to_string);
-        let meets_itself =
-            self.source.detail == Detail::Full || self.source.fragment.local.contains(&endpoint.address);
-        let hairpin = meets_itself.then(|| {
-            self.rule([Match::source(endpoint.address)], comment(), [], Target::Jump(MARK_MASQUERADE))
-        });
+        let meets_itself = self.rule(
+            [Match::source(endpoint.address)],
+            self.comment(ToString::to_string),
+            [],
+            Target::Jump(MARK_MASQUERADE),
+        );
         let remember = self.view.port.affinity.map(|_| recent(name, RecentAction::Set));
+        let translate = self.translate(endpoint, self.comment(ToString::to_string), remember);
+        self.draft.chains.insert(name, Wanted::Exactly(vec![meets_itself, translate]));
+    }
+
+    /// The rule that leads to an endpoint.
+    fn translate(&self, endpoint: &EndpointAddress, comment: Option<Match>, also: Option<Match>) -> Rule {
         // Only the protocol has to be known, to translate ports.
         let transport = (self.source.detail == Detail::Full)
             .then(|| Match::Transport { protocol: self.l4(), destination_port: None });
         let to = Target::DestinationNat(SocketAddr::new(endpoint.address, endpoint.port.number()));
-        let translate =
-            self.rule([Match::Protocol(self.l4())], comment(), remember.into_iter().chain(transport), to);
-        self.draft.chains.insert(name, Wanted::Exactly(hairpin.into_iter().chain([translate]).collect()));
-        self.draft.endpoints += 1;
+        self.rule([Match::Protocol(self.l4())], comment, also.into_iter().chain(transport), to)
     }
 
     fn chain_of(&self, endpoint: &EndpointAddress) -> ChainName {
@@ -357,7 +373,11 @@ impl Writer<'_, '_, '_> {
         for (left, endpoint) in (1..=endpoints.len()).rev().zip(&endpoints) {
             let chance =
                 (left > 1).then(|| Match::Chance(Chance::one_in(u32::try_from(left).unwrap_or(u32::MAX))));
-            rules.push(self.rule([], comment(endpoint), chance, Target::Jump(self.chain_of(endpoint))));
+            rules.push(if self.has_chain(endpoint) {
+                self.rule([], comment(endpoint), chance, Target::Jump(self.chain_of(endpoint)))
+            } else {
+                self.translate(endpoint, comment(endpoint), chance)
+            });
         }
         self.draft.chains.insert(name, Wanted::Exactly(rules));
     }

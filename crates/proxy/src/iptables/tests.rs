@@ -283,7 +283,7 @@ fn from_a_thousand_endpoints_on_rules_are_short() {
     assert!(!nat.contains("default/"), "comments");
     assert!(nat.contains("-s 10.244.1.28/32 -j KUBE-MARK-MASQ"), "an endpoint of this node");
     assert!(!nat.contains("-s 10.244.2.22/32"), "one of another");
-    assert!(nat.contains("-p tcp -j DNAT --to-destination 10.244.2.22:80"));
+    assert!(nat.contains("-A KUBE-SVC-RL3JAE4GN7VOGDGP -p tcp -j DNAT --to-destination 10.244.2.22:80"));
     assert_eq!(bench.everything(&large), SyncReport::default());
     bench.sync(&with(10), &services(&["many"]));
     assert!(bench.written()[0].contains("default/httpd-svc:"));
