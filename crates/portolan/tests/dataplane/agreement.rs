@@ -73,9 +73,8 @@ fn userspace_by_the_kernel() {
 fn by_the_tracer(mode: Mode) {
     let mut complaints = Vec::new();
     for settings in Settings::ALL {
-        let sections = sections_of(settings);
         for (name, steps) in orders(&objects(settings)) {
-            let InMemory { proxy, trace } = mode.in_memory(context(settings));
+            let InMemory { proxy, trace, .. } = mode.in_memory(context(settings));
             let mut cluster = Cluster::new(proxy, []);
             cluster.sync();
             lead(&mut cluster, steps);
@@ -83,18 +82,26 @@ fn by_the_tracer(mode: Mode) {
             if report != SyncReport::default() {
                 complaints.push(format!("{settings:?}, {name}: the same once more is a change: {report:?}"));
             }
-            for (section, case) in cases_of(&sections) {
-                let found = judge(mode, case, |chance| walk(&trace, case, chance));
-                let found = match exception(mode, settings, case) {
-                    None => found,
-                    Some(_) if found.is_some() => None,
-                    Some(_) => Some(format!("{:?} {}: an exception that is not needed", case.0, case.2)),
-                };
-                complaints.extend(found.map(|found| format!("{name}: {}: {found}", section.feature)));
-            }
+            let found = complaints_of(mode, settings, &trace);
+            complaints.extend(found.into_iter().map(|found| format!("{name}: {found}")));
         }
     }
     assert!(complaints.is_empty(), "{mode}, by the tracer: {}\n{}", complaints.len(), complaints.join("\n"));
+}
+
+/// What does not fit of all cases under some settings.
+pub fn complaints_of(mode: Mode, settings: Settings, trace: &Trace) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (section, case) in cases_of(&sections_of(settings)) {
+        let found = judge(mode, case, |chance| walk(trace, case, chance));
+        let found = match exception(mode, settings, case) {
+            None => found,
+            Some(_) if found.is_some() => None,
+            Some(_) => Some(format!("{:?} {}: an exception that is not needed", case.0, case.2)),
+        };
+        complaints.extend(found.map(|found| format!("{}: {found}", section.feature)));
+    }
+    complaints
 }
 
 fn by_the_kernel(mode: Mode) {

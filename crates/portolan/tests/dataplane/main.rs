@@ -18,6 +18,7 @@ mod asking;
 mod cases;
 mod changes;
 mod cluster;
+mod faults;
 mod memory;
 mod modes;
 mod objects;

@@ -56,6 +56,7 @@ impl Mode {
                 nft.put(podnet::plan::masquerade(&pod_config()));
                 InMemory {
                     proxy: Box::new(NftablesProxy::new(context, nft.clone(), FakeConntrack::new())),
+                    faults: nft_faults(&nft),
                     trace: Box::new(move |host, origin, packet, chance| {
                         let outcome = nft.trace(host, origin, packet, chance);
                         (outcome.fate, outcome.packet)
@@ -67,6 +68,7 @@ impl Mode {
                 families[0].change(iptables::Table::Nat, add_pod_masquerade);
                 InMemory {
                     proxy: Box::new(IptablesProxy::new(context, families.clone(), FakeConntrack::new())),
+                    faults: iptables_faults(&families),
                     trace: Box::new(move |host, origin, packet, chance| {
                         let mut state = u64::from(chance(u32::MAX));
                         let mut next = |below| splitmix(&mut state) % below;
@@ -87,8 +89,16 @@ impl Mode {
                     settings: Box::new(FakeSysctls::default()),
                     conntrack: Box::new(FakeConntrack::new()),
                 };
+                let mut faults = iptables_faults(&node.iptables);
+                for (name, errno) in [("IPVS is busy", BUSY), ("IPVS has no room", NO_ROOM)] {
+                    let ipvs = node.ipvs.clone();
+                    faults.push((name, Box::new(move || ipvs.fail_next_commit(errno))));
+                }
+                let sets = node.sets.clone();
+                faults.push(("ipset is busy", Box::new(move || sets.fail_next_commit(BUSY))));
                 InMemory {
                     proxy: Box::new(IpvsProxy::new(context, ipvs::Config::default(), ports)),
+                    faults,
                     trace: Box::new(move |host, origin, packet, chance| {
                         let outcome = node.trace(host, origin, packet, chance);
                         (outcome.fate, outcome.packet)
@@ -100,7 +110,11 @@ impl Mode {
                 nft.put(podnet::plan::masquerade(&pod_config()));
                 let (fakes, conntrack) = ((nft.clone(), relays.clone()), FakeConntrack::new());
                 let now = Instant::now();
+                let mut faults = nft_faults(&nft);
+                let (no_socket, no_descriptor) = (relays.clone(), 24);
+                faults.push(("no descriptor", Box::new(move || no_socket.fail_next_open(no_descriptor))));
                 InMemory {
+                    faults,
                     proxy: Box::new(UserspaceProxy::new(context, fakes.0, fakes.1, conntrack)),
                     trace: Box::new(move |host, origin, packet, chance| {
                         let outcome = nft.trace(host, origin, packet, chance);
@@ -157,6 +171,28 @@ pub struct InMemory {
     pub proxy: Box<dyn Dataplane>,
     /// Walks a packet through them.
     pub trace: Trace,
+    /// What can go wrong: each, with its name, lets the next writing of its kind fail.
+    pub faults: Vec<Fault>,
+}
+
+/// Something that goes wrong once.
+pub type Fault = (&'static str, Box<dyn Fn()>);
+
+/// Netlink's ways to say "not now": somebody else writes, and there is no room for the answer.
+const BUSY: i32 = 16;
+const NO_ROOM: i32 = 105;
+
+fn nft_faults(nft: &FakeNft) -> Vec<Fault> {
+    let fault = |name, errno| -> Fault {
+        let nft = nft.clone();
+        (name, Box::new(move || nft.fail_next_commit(errno)))
+    };
+    vec![fault("nftables is busy", BUSY), fault("nftables has no room", NO_ROOM)]
+}
+
+fn iptables_faults(families: &[FakeIptables; 2]) -> Vec<Fault> {
+    let families = families.clone();
+    vec![("the lock is held", Box::new(move || families.iter().for_each(FakeIptables::hold_lock)))]
 }
 
 /// How a packet ends, and as what. The last argument answers every question for a number below another.
