@@ -107,6 +107,13 @@ impl Client {
         }
     }
 
+    /// Ends a TCP connection with a reset.
+    pub fn reset(self) {
+        if let Self::Stream(stream) = self {
+            setsockopt(&stream, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
+        }
+    }
+
     /// The endpoint that answers.
     pub fn endpoint(&mut self) -> SocketAddr {
         match self.ask() {

@@ -19,6 +19,7 @@ mod cases;
 mod changes;
 mod cluster;
 mod faults;
+mod ipvs;
 mod memory;
 mod modes;
 mod objects;

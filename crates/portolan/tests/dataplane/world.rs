@@ -216,6 +216,12 @@ impl World {
         OnNode { proxy, node, _runtime: runtime }
     }
 
+    /// Runs a program on the node and returns what it prints.
+    pub fn on_node(&self, program: &str, arguments: &[&str]) -> String {
+        let inside = ["netns", "exec", self.node.name(), program];
+        run("ip", &[&inside[..], arguments].concat(), "")
+    }
+
     /// Runs `nft` on the node and returns what it prints.
     pub fn nft(&self, command: &str) -> String {
         run("ip", &["netns", "exec", self.node.name(), "nft", command], "")
