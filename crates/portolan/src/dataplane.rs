@@ -18,7 +18,7 @@ use proxy::ipvs::{Config, IpvsProxy, Ports};
 use proxy::nftables::NftablesProxy;
 use proxy::userspace::UserspaceProxy;
 use proxy::{Dataplane, Mode, ModeChoice, NodeContext};
-use relay::Relays;
+use relay::{Meter, Relays};
 use tokio::runtime::Handle;
 
 /// A mode that was chosen, and its dataplane.
@@ -27,6 +27,14 @@ pub struct Opened {
     pub mode: Mode,
     /// It works in the network namespace of the thread that opened it, and has not looked at it yet.
     pub dataplane: Box<dyn Dataplane>,
+    /// What its relays carry, in the userspace mode.
+    pub relays: Option<Meter>,
+}
+
+impl Opened {
+    fn new(mode: Mode, dataplane: impl Dataplane + 'static) -> Self {
+        Self { mode, dataplane: Box::new(dataplane), relays: None }
+    }
 }
 
 /// Opens what is wanted, and says in one line of the log which mode it is and why.
@@ -45,9 +53,9 @@ pub fn open(wanted: ModeChoice, context: &NodeContext, ipvs: &Config) -> Result<
     let mut refusals = Vec::new();
     for &mode in candidates {
         match try_mode(mode, context, ipvs) {
-            Ok(dataplane) => {
+            Ok(opened) => {
                 announce(wanted, mode, &refusals);
-                return Ok(Opened { mode, dataplane });
+                return Ok(opened);
             }
             Err(error) => refusals.push(format!("{mode}: {error:#}")),
         }
@@ -69,12 +77,12 @@ fn announce(wanted: ModeChoice, mode: Mode, refusals: &[String]) {
     }
 }
 
-fn try_mode(mode: Mode, context: &NodeContext, ipvs: &Config) -> Result<Box<dyn Dataplane>> {
+fn try_mode(mode: Mode, context: &NodeContext, ipvs: &Config) -> Result<Opened> {
     match mode {
         Mode::Nftables => {
             let mut nft = Nftables::open()?;
             probe_nftables(&mut nft).context("the kernel does not take a table for address translation")?;
-            Ok(Box::new(NftablesProxy::new(context.clone(), nft, Conntrack::open()?)))
+            Ok(Opened::new(mode, NftablesProxy::new(context.clone(), nft, Conntrack::open()?)))
         }
         Mode::Userspace => {
             let mut nft = Nftables::open()?;
@@ -83,7 +91,9 @@ fn try_mode(mode: Mode, context: &NodeContext, ipvs: &Config) -> Result<Box<dyn 
             let config = relay::Config::default().for_descriptors(kernel::process::raise_descriptor_limit());
             tracing::debug!(?config, "relays");
             let relays = Relays::new(runtime, config);
-            Ok(Box::new(UserspaceProxy::new(context.clone(), nft, relays, Conntrack::open()?)))
+            let meter = relays.meter();
+            let proxy = UserspaceProxy::new(context.clone(), nft, relays, Conntrack::open()?);
+            Ok(Opened { relays: Some(meter), ..Opened::new(mode, proxy) })
         }
         Mode::Iptables => {
             let ipv4 = Iptables::open(Family::Ip)?;
@@ -92,7 +102,7 @@ fn try_mode(mode: Mode, context: &NodeContext, ipvs: &Config) -> Result<Box<dyn 
             let ipv6 = Iptables::open(Family::Ip6)
                 .inspect_err(|error| tracing::warn!(%error, "services are not served at IPv6 addresses"));
             let ports = [Some(ipv4), ipv6.ok()].into_iter().flatten();
-            Ok(Box::new(IptablesProxy::new(context.clone(), ports, Conntrack::open()?)))
+            Ok(Opened::new(mode, IptablesProxy::new(context.clone(), ports, Conntrack::open()?)))
         }
         Mode::Ipvs => {
             let mut load_balancer = Ipvs::open().context("the kernel has no ip_vs")?;
@@ -105,7 +115,7 @@ fn try_mode(mode: Mode, context: &NodeContext, ipvs: &Config) -> Result<Box<dyn 
                 settings: Box::new(Sysctls::in_current()),
                 conntrack: Box::new(Conntrack::open()?),
             };
-            Ok(Box::new(IpvsProxy::new(context.clone(), ipvs.clone(), ports)))
+            Ok(Opened::new(mode, IpvsProxy::new(context.clone(), ipvs.clone(), ports)))
         }
     }
 }

@@ -24,6 +24,17 @@ pub struct Counts {
     pub dropped: u64,
 }
 
+/// Tells what all relays of one node have carried.
+#[derive(Debug, Clone)]
+pub struct Meter(pub(crate) Arc<Bounds>);
+
+impl Meter {
+    /// What was carried so far.
+    pub fn counts(&self) -> Counts {
+        self.0.counts()
+    }
+}
+
 /// Bounds and counters of all relays.
 #[derive(Debug)]
 pub(crate) struct Bounds {

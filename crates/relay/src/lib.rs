@@ -25,6 +25,6 @@ mod splice;
 mod tcp;
 mod udp;
 
-pub use bounds::Counts;
+pub use bounds::{Counts, Meter};
 pub use config::{Config, PortRange};
 pub use relays::Relays;

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::bounds::Bounds;
-use crate::{Config, Counts, listen, tcp, udp};
+use crate::{Config, Meter, listen, tcp, udp};
 
 /// The relays of one node. They listen for as long as this lives; connections live for as long as the runtime.
 #[derive(Debug)]
@@ -61,9 +61,9 @@ impl Relays {
         Self { runtime, config, bounds, open: BTreeMap::new(), next_port: 0 }
     }
 
-    /// What was carried so far.
-    pub fn counts(&self) -> Counts {
-        self.bounds.counts()
+    /// Tells what was carried so far, wherever the relays are.
+    pub fn meter(&self) -> Meter {
+        Meter(self.bounds.clone())
     }
 
     fn begin(&mut self, name: &RelayName, relay: &Relay) -> Result<Open, RelayError> {

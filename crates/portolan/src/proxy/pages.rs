@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use proxy::Mode;
+use relay::{Counts, Meter};
 use runtime::pages::Page;
 use runtime::{Condition, ProxyStatus};
 use serde_json::json;
@@ -46,18 +47,40 @@ fn time(at: Option<SystemTime>) -> String {
 pub fn metrics(
     status: Arc<ProxyStatus>,
     mode: Mode,
+    relays: Option<Meter>,
 ) -> impl Fn(&str) -> Option<Page> + Clone + Send + 'static {
     move |path| match path {
-        "/metrics" => Some(Page::ok(&status.metrics())),
+        "/metrics" => {
+            let relayed = relays.as_ref().map(|relays| relayed(relays.counts())).unwrap_or_default();
+            Some(Page::ok(&(status.metrics() + &relayed)))
+        }
         "/proxyMode" => Some(Page::ok(mode.word())),
         "/healthz" => Some(Page::ok("ok")),
         _ => None,
     }
 }
 
+/// What relays have carried, in the text form of Prometheus.
+fn relayed(counts: Counts) -> String {
+    let Counts { connections, refused, flows, dropped } = counts;
+    let rows = [
+        ("connections", "Connections that relays accepted.", connections),
+        ("refused_connections", "Connections that no endpoint answered.", refused),
+        ("flows", "Flows of datagrams that relays began.", flows),
+        ("dropped_datagrams", "Datagrams that relays dropped.", dropped),
+    ];
+    let text = |(name, help, value)| {
+        let name = format!("portolan_relay_{name}_total");
+        format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
+    };
+    rows.map(text).concat()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use relay::Relays;
 
     use super::*;
 
@@ -76,13 +99,22 @@ mod tests {
 
     #[test]
     fn every_page_answers() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let status = Arc::new(ProxyStatus::default());
         let health = health(status.clone());
         assert!(health("/healthz").is_some() && health("/livez").is_some() && health("/").is_none());
-        let metrics = metrics(status, Mode::Ipvs);
+        let relays = metrics(
+            status.clone(),
+            Mode::Userspace,
+            Some(Relays::new(runtime.handle().clone(), relay::Config::default()).meter()),
+        );
+        let page = format!("{:?}", relays("/metrics"));
+        assert!(page.contains("portolan_relay_refused_connections_total 0"), "{page}");
+        let metrics = metrics(status, Mode::Ipvs, None);
         assert_eq!(metrics("/proxyMode"), Some(Page::ok("ipvs")));
         let text = format!("{:?}", metrics("/metrics"));
         assert!(text.contains("kubeproxy_proxy_healthz_total{code="), "{text}");
         assert!(text.contains("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds 0"), "{text}");
+        assert!(!text.contains("portolan_relay_"), "{text}");
     }
 }

@@ -95,7 +95,7 @@ async fn a_flow_stays_and_others_take_turns() {
     // An endpoint that is gone from the list gets no more of its flows.
     relays.set(&name(), &relay(Transport::Udp, &[two.address])).unwrap();
     assert_eq!([first.asks().await, second.asks().await], [2, 2]);
-    assert_eq!(relays.counts().flows, 3);
+    assert_eq!(relays.meter().counts().flows, 3);
 }
 
 /// What an endpoint answers after it went from the list arrives, if its client has not asked again.
@@ -140,7 +140,7 @@ async fn a_silent_flow_ends() {
     let free = || relays.bounds.flows.available_permits() == Config::default().flows;
     until("the flow ends", free).await;
     assert_eq!(Client::of(at(port)).await.asks().await, 1);
-    assert!(relays.counts().flows >= 2);
+    assert!(relays.meter().counts().flows >= 2);
 }
 
 /// Two flows where there is room for one: both are served, in turn.
@@ -153,13 +153,13 @@ async fn at_the_bound_the_silent_flow_makes_way() {
     for client in [&first, &second, &first] {
         assert_eq!(client.asks().await, 1);
     }
-    assert_eq!(relays.counts().flows, 3);
+    assert_eq!(relays.meter().counts().flows, 3);
 
     // A relay without a flow of its own cannot make room: its datagrams are dropped, and counted.
     let other = relays.set(&RelayName::new("other"), &relay(Transport::Udp, &[one.address])).unwrap();
     let third = Client::of(at(other)).await;
     third.0.send(b"no room").await.unwrap();
-    until("the datagram is dropped", || relays.counts().dropped == 1).await;
+    until("the datagram is dropped", || relays.meter().counts().dropped == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

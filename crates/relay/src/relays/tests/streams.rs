@@ -87,7 +87,7 @@ async fn connections_take_turns_and_live_on() {
     relays.remove(&name());
     until("nobody listens any more", || std::net::TcpStream::connect(at(port)).is_err()).await;
     says_the_same(&mut first, b"to the end").await;
-    assert_eq!(relays.counts(), Counts { connections: 5, ..Counts::default() });
+    assert_eq!(relays.meter().counts(), crate::Counts { connections: 5, ..crate::Counts::default() });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,7 +124,7 @@ async fn endpoints_that_refuse_are_passed_over() {
         };
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
-    assert_eq!(relays.counts().refused, 2);
+    assert_eq!(relays.meter().counts().refused, 2);
 }
 
 /// The client ends its half, and the answer to the end of the question comes whole: much, both ways.
