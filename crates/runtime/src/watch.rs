@@ -165,4 +165,6 @@ fn remark<K: Wire>(object: &K, error: &ParseError) -> Remark {
 }
 
 #[cfg(test)]
+mod api_tests;
+#[cfg(test)]
 mod tests;
