@@ -101,15 +101,28 @@ pub enum SyncError {
 impl SyncError {
     /// The same sync may succeed later although nothing changed.
     pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Nft(error) => error.is_transient() || error.is_not_found(),
-            Self::Ipvs(error) => error.is_transient() || error.is_not_found() || error.is_exists(),
-            Self::Ipset(error) => error.is_transient() || error.is_not_found(),
-            Self::Iptables(error) => error.is_transient() || error.is_not_found(),
-            Self::Link(error) => error.is_transient() || error.is_not_found() || error.is_exists(),
+        let itself = match self {
+            Self::Nft(error) => error.is_transient(),
+            Self::Ipvs(error) => error.is_transient(),
+            Self::Ipset(error) => error.is_transient(),
+            Self::Iptables(error) => error.is_transient(),
+            Self::Link(error) => error.is_transient(),
             Self::Setting(_) => false,
             Self::Conntrack(error) => error.is_transient(),
             Self::Relay(error) => error.is_transient(),
+        };
+        itself || self.is_surprise()
+    }
+
+    /// The kernel does not hold what we left in it: somebody else has been there.
+    pub fn is_surprise(&self) -> bool {
+        match self {
+            Self::Nft(error) => error.is_not_found(),
+            Self::Ipvs(error) => error.is_not_found() || error.is_exists(),
+            Self::Ipset(error) => error.is_not_found(),
+            Self::Iptables(error) => error.is_not_found(),
+            Self::Link(error) => error.is_not_found() || error.is_exists(),
+            Self::Setting(_) | Self::Conntrack(_) | Self::Relay(_) => false,
         }
     }
 }

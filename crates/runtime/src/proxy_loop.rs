@@ -263,11 +263,11 @@ impl<D: Dataplane + 'static> Follower<D> {
     fn succeeded(&mut self, report: SyncReport, took: Duration, status: &ProxyStatus) {
         if !self.synced_once {
             tracing::info!(changes = report.changes, "services are served");
-        } else if self.retry_at.is_some() {
-            tracing::info!(changes = report.changes, "services are served again as they should be");
         } else if self.disturbed && report.changes > 0 {
             tracing::warn!(changes = report.changes, "somebody else changed our rules, they are mended");
             status.mended();
+        } else if self.retry_at.is_some() {
+            tracing::info!(changes = report.changes, "services are served again as they should be");
         } else {
             tracing::debug!(?report, "services changed");
         }
@@ -288,6 +288,8 @@ impl<D: Dataplane + 'static> Follower<D> {
             tracing::debug!(%error, "sync failed again");
         }
         status.failed();
+        // A change of ours met theirs before we looked.
+        self.disturbed |= error.is_surprise() && self.synced_once;
         self.pending = Changes::Everything;
         self.retry_at = Some(Instant::now() + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);

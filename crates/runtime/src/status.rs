@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use model::Kind;
 use proxy::{SyncReport, WithoutLocalEndpoints};
 use tokio::time::Instant;
 
+use crate::Requests;
 use crate::health::{Condition, Health};
 use crate::metrics::{Histogram, Page};
 
@@ -21,6 +22,7 @@ pub struct ProxyStatus {
     kernel_changes: AtomicU64,
     forgotten_connections: AtomicU64,
     dropped_events: AtomicU64,
+    requests: Arc<Requests>,
     services: Changes,
     slices: Changes,
     last_queued: Mutex<Option<SystemTime>>,
@@ -56,6 +58,7 @@ impl Default for ProxyStatus {
             kernel_changes: AtomicU64::default(),
             forgotten_connections: AtomicU64::default(),
             dropped_events: AtomicU64::default(),
+            requests: Arc::default(),
             services: Changes::default(),
             slices: Changes::default(),
             last_queued: Mutex::default(),
@@ -97,6 +100,11 @@ impl ProxyStatus {
     /// What `/healthz` and `/livez` go by.
     pub fn condition(&self) -> Condition {
         lock(&self.health).condition(Instant::now())
+    }
+
+    /// Where answers of the API server are counted.
+    pub fn requests(&self) -> Arc<Requests> {
+        self.requests.clone()
     }
 
     /// A page of kube-proxy's (`healthz`, `livez`) was answered with this status.
@@ -212,6 +220,12 @@ impl ProxyStatus {
                 ("{traffic_policy=\"external\"}".to_owned(), missing.external),
                 ("{traffic_policy=\"internal\"}".to_owned(), missing.internal),
             ],
+        );
+        page.family(
+            "rest_client_requests_total",
+            "counter",
+            "Answers of the API server, by status, server and method.",
+            self.requests.rows(),
         );
         let answers = lock(&self.answers).clone();
         for kind in ["healthz", "livez"] {

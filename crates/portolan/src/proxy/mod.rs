@@ -61,7 +61,7 @@ async fn serve(
     if let Some(address) = configuration.health {
         publish("health", address, configuration.must_bind, pages::health(status.clone())).await?;
     }
-    let client = runtime::client_of(configuration.kubeconfig.as_deref(), server).await?;
+    let client = runtime::client_of(configuration.kubeconfig.as_deref(), server, status.requests()).await?;
     let context = tokio::select! {
         context = node::context(configuration, &client) => context?,
         () = until_stopped(stopped.clone()) => return Ok(()),

@@ -120,7 +120,12 @@ fn it_serves_and_tells_and_mends_and_goes() {
     eventually("the table is back", || lab.curl("node1", "http://10.96.203.6:8080/"));
     proxy.wait_for("somebody else changed our rules");
     eventually("repairs are counted", || match page("10249/metrics") {
-        Ok(text) if !text.contains("portolan_proxy_repairs_total 0\n") => Ok(()),
+        Ok(text)
+            if !text.contains("portolan_proxy_repairs_total 0\n")
+                && text.contains(r#"rest_client_requests_total{code="200",host="10.100.0.254:"#) =>
+        {
+            Ok(())
+        }
         other => Err(format!("{other:?}")),
     });
 

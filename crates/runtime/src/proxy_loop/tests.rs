@@ -1,7 +1,7 @@
 use std::future::pending;
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use model::{Kind, Object, ObjectKey, Service, ServiceKey, Snapshot};
 use proxy::NftError;
@@ -17,6 +17,8 @@ struct Recorder {
     calls: mpsc::UnboundedSender<(Vec<String>, Changes)>,
     failures: Arc<Mutex<usize>>,
     disturbed: Arc<AtomicBool>,
+    /// What it fails with.
+    errno: Arc<AtomicI32>,
 }
 
 impl Dataplane for Recorder {
@@ -31,11 +33,13 @@ impl Dataplane for Recorder {
         };
         self.calls.send((services, changes.clone())).unwrap();
         if failing {
-            return Err(
-                NftError::Kernel { doing: "writing", source: io::Error::from_raw_os_error(16) }.into()
-            );
+            return Err(NftError::Kernel {
+                doing: "writing",
+                source: io::Error::from_raw_os_error(self.errno.load(Ordering::Relaxed)),
+            }
+            .into());
         }
-        Ok(SyncReport::default())
+        Ok(SyncReport { changes: 1, ..SyncReport::default() })
     }
 
     fn may_be_disturbed(&mut self) -> Result<bool, SyncError> {
@@ -52,6 +56,7 @@ struct Rig {
     calls: mpsc::UnboundedReceiver<(Vec<String>, Changes)>,
     failures: Arc<Mutex<usize>>,
     disturbed: Arc<AtomicBool>,
+    errno: Arc<AtomicI32>,
     status: Arc<ProxyStatus>,
     _running: JoinSet<Result<(), RuntimeError>>,
 }
@@ -63,13 +68,19 @@ impl Rig {
         let failures = Arc::new(Mutex::new(failures));
         let status = Arc::new(ProxyStatus::default());
         let disturbed = Arc::new(AtomicBool::new(false));
-        let dataplane = Recorder { calls: sender, failures: failures.clone(), disturbed: disturbed.clone() };
+        let errno = Arc::new(AtomicI32::new(16));
+        let dataplane = Recorder {
+            calls: sender,
+            failures: failures.clone(),
+            disturbed: disturbed.clone(),
+            errno: errno.clone(),
+        };
         let (checks, _asked) = latest::channel(HealthChecks::default());
         let follower = Follower::new("node1".into(), dataplane, checks, Duration::from_millis(5));
         let mut running = JoinSet::new();
         let told = status.clone();
         running.spawn(async move { follow(receiver, follower, &told, pending()).await });
-        Self { events, calls, failures, disturbed, status, _running: running }
+        Self { events, calls, failures, disturbed, errno, status, _running: running }
     }
 
     async fn tell(&self, events: impl IntoIterator<Item = Event>) {
@@ -142,6 +153,21 @@ async fn what_others_write_is_noticed() {
     assert_eq!(rig.call().await.1, only("a"), "and once only");
 }
 
+/// Somebody deletes the table, and a change of the API comes before the next look.
+#[tokio::test]
+async fn a_change_that_meets_missing_rules_counts_as_a_repair() {
+    let mut rig = Rig::start(0);
+    rig.tell(Kind::ALL.into_iter().flat_map(listing)).await;
+    rig.call().await;
+    rig.errno.store(2, Ordering::Relaxed);
+    *rig.failures.lock().unwrap() = 1;
+    rig.tell([apply("a")]).await;
+    assert_eq!([rig.call().await.1, rig.call().await.1], [only("a"), Changes::Everything]);
+    rig.tell([apply("b")]).await;
+    rig.call().await;
+    assert_eq!(rig.status.repairs(), 1);
+}
+
 #[tokio::test]
 async fn a_new_listing_takes_nothing_away_before_its_end() {
     let mut rig = Rig::start(0);
@@ -159,7 +185,12 @@ async fn a_new_listing_takes_nothing_away_before_its_end() {
 async fn it_ends_when_it_is_told_to() {
     let (_events, receiver) = mpsc::channel(1);
     let (sender, _calls) = mpsc::unbounded_channel();
-    let dataplane = Recorder { calls: sender, failures: Arc::default(), disturbed: Arc::default() };
+    let dataplane = Recorder {
+        calls: sender,
+        failures: Arc::default(),
+        disturbed: Arc::default(),
+        errno: Arc::default(),
+    };
     let (checks, _asked) = latest::channel(HealthChecks::default());
     let follower = Follower::new("node1".into(), dataplane, checks, DEADLINE);
     let status = ProxyStatus::default();
