@@ -144,6 +144,55 @@ metadata: {name: local}
 spec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {run: httpd}, ports: [{port: 80}]}
 ";
 
+/// Whatever of it somebody takes away, in whatever mode.
+#[test]
+fn rules_are_back_in_every_mode() {
+    let lab = Lab::up(&["--nodes", "2", "--proxy-mode", "node1=none"]);
+    lab.apply_example("httpd.yaml");
+    lab.apply_example("httpd-svc.yaml");
+    lab.wait_available("httpd");
+    let element = "delete element ip portolan-services services { 10.96.203.6 . tcp . 8080 }";
+    let of_table = |table: &str| format!("nft -s list table ip {table} | sort");
+    let of_nftables = of_table("portolan-services");
+    let of_userspace = of_table("portolan-userspace | grep -v elements");
+    let of_iptables = "iptables-save | grep -e '^-A.*KUBE' -e '^:KUBE' | sed 's/ \\[.*//' | sort";
+    let harm: [(&str, &str, &[&[&str]]); 3] = [
+        (
+            "nftables",
+            &of_nftables,
+            &[&["nft", element], &["nft", "delete", "table", "ip", "portolan-services"]],
+        ),
+        (
+            "iptables",
+            of_iptables,
+            &[&["iptables", "-t", "nat", "-D", "KUBE-SERVICES", "1"], &["iptables", "-t", "nat", "-F"]],
+        ),
+        ("userspace", &of_userspace, &[&["nft", "flush", "table", "ip", "portolan-userspace"]]),
+    ];
+    for (mode, look, commands) in harm {
+        let rules = || on_node(&lab, &["sh", "-c", look]);
+        let proxy = Proxy::start(&lab, &[&format!("--proxy-mode={mode}"), "--nodeport-addresses=0.0.0.0/0"]);
+        proxy.wait_for("services are served");
+        eventually("the Service answers", || lab.curl("node1", "http://10.96.203.6:8080/"));
+        for (count, command) in (1..).zip(commands) {
+            let before = rules();
+            let output = lab.exec("node1", command);
+            assert!(output.status.success(), "{mode}: {}", text(&output.stderr));
+            let told = format!("portolan_proxy_repairs_total {count}\n");
+            eventually("the repair is counted", || {
+                match lab.curl("node1", "http://127.0.0.1:10249/metrics") {
+                    Ok(text) if text.contains(&told) => Ok(()),
+                    other => Err(format!("{mode}, {command:?}: {other:?}\n{}", proxy.log())),
+                }
+            });
+            lab.curl("node1", "http://10.96.203.6:8080/").unwrap_or_else(|error| panic!("{mode}: {error}"));
+            assert!(before.lines().count() > 10, "{mode}: {before}");
+            assert_eq!(rules(), before, "{mode}, {command:?}");
+        }
+        proxy.stop();
+    }
+}
+
 #[test]
 fn what_a_kube_proxy_left_goes_when_it_is_asked_for() {
     let lab = Lab::up(&["--nodes", "1", "--proxy-mode", "none"]);
