@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::Protocol;
+use netstate::iptables::Variant;
 use netstate::nft::{InterfaceName, L4Protocol, Reject};
 use netstate::trace::{Fate, Host, Origin, Packet};
 use proxy::{Dataplane, SyncReport};
 
 use crate::asking::{Asker, PATIENCE, Reply};
 use crate::cases::{Case, Section, Seen, Settings, Then, objects, sections, seen_by, seen_outside};
+use crate::chains::world_with;
 use crate::cluster::Cluster;
 use crate::modes::{InMemory, Mode, Trace, exception};
 use crate::orders::{Step, orders};
@@ -41,6 +43,11 @@ fn iptables_by_the_tracer() {
 #[test]
 fn iptables_by_the_kernel() {
     by_the_kernel(Mode::Iptables);
+}
+
+#[test]
+fn iptables_by_the_kernel_in_the_legacy_variant() {
+    in_world(Mode::Iptables, &world_with(Variant::Legacy));
 }
 
 #[test]
@@ -110,6 +117,10 @@ fn by_the_kernel(mode: Mode) {
         // The other kernel has no nftables.
         Mode::Ipvs => World::with(Rules::Iptables),
     };
+    in_world(mode, &world);
+}
+
+fn in_world(mode: Mode, world: &World) {
     let mut complaints = Vec::new();
     for settings in Settings::ALL {
         let sections = sections_of(settings);

@@ -16,6 +16,7 @@
 mod agreement;
 mod asking;
 mod cases;
+mod chains;
 mod changes;
 mod cluster;
 mod faults;

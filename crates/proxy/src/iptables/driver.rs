@@ -42,6 +42,8 @@ struct Half<P> {
     committed: Option<Committed>,
     /// The kernel's, when only we have written since it was observed.
     stamp: Option<Stamp>,
+    /// The last sync observed the kernel.
+    is_fresh: bool,
     /// How often the stamp was looked at since everything was compared.
     looks: u32,
 }
@@ -66,7 +68,7 @@ impl<P: IptablesPort, C: ConntrackPort> IptablesProxy<P, C> {
                 Family::Ip => AddressFamily::V4,
                 Family::Ip6 => AddressFamily::V6,
             };
-            Half { family, port, committed: None, stamp: None, looks: 0 }
+            Half { family, port, committed: None, stamp: None, is_fresh: false, looks: 0 }
         };
         Self { context, halves: ports.into_iter().map(half).collect(), conntrack }
     }
@@ -112,7 +114,7 @@ impl<P: IptablesPort> Half<P> {
         conntrack: &mut impl ConntrackPort,
         snapshot: &Snapshot<'_>,
     ) -> Result<SyncReport, SyncError> {
-        self.stamp = None;
+        self.is_fresh = true;
         self.looks = 0;
         let mut books = Books::default();
         let plans = snapshot.services().filter_map(|service| {
@@ -122,8 +124,7 @@ impl<P: IptablesPort> Half<P> {
         let everything = books.everything();
         let health =
             snapshot.services().filter_map(|service| self.health_of(snapshot, &service.key)).collect();
-        // Before it is observed: a change meanwhile then shows as one, and is looked at once more.
-        let (stamp, observed) = match self.observe() {
+        let observed = match self.observe() {
             Ok(found) => found,
             // Such as a kernel without IPv6: as long as nobody needs it, that is no error.
             Err(error) if everything == Fragment::default() && !error.is_transient() => {
@@ -151,16 +152,13 @@ impl<P: IptablesPort> Half<P> {
             report.connections =
                 forget(conntrack, &stale::among(&connections, own, &before, &everything.doors))?;
         }
-        // What we wrote ourselves has changed it.
-        self.stamp = Some(if report.changes == 0 { stamp } else { self.port.stamp()? });
         self.committed = Some(committed);
         Ok(report)
     }
 
-    fn observe(&mut self) -> Result<(Stamp, [(Table, Chains); 2]), IptablesError> {
-        let stamp = self.port.stamp()?;
+    fn observe(&mut self) -> Result<[(Table, Chains); 2], IptablesError> {
         let [nat, filter] = TABLES.map(|table| Ok((table, self.port.observe(table)?)));
-        Ok((stamp, [nat?, filter?]))
+        Ok([nat?, filter?])
     }
 
     fn whole(
@@ -249,14 +247,7 @@ impl<P: IptablesPort> Half<P> {
                 diff(table, &plan::achieved(before), after, Scope::Part, names::is_ours)
             })
             .collect();
-        // Somebody may have written since; then that is found at the next look.
-        let known = self.stamp.take().filter(|stamp| self.port.stamp().is_ok_and(|now| now == *stamp));
         let changes = self.restore(transactions)?;
-        self.stamp = match known {
-            Some(stamp) if changes == 0 => Some(stamp),
-            Some(_) => Some(self.port.stamp()?),
-            None => None,
-        };
         let connections = forget(conntrack, &stale::after_change(delta))?;
         Ok(SyncReport { changes, connections, affinities: 0 })
     }
@@ -281,6 +272,22 @@ impl<P: IptablesPort> Half<P> {
             self.port.restore(&ordered)?;
         }
         Ok(weight)
+    }
+
+    /// What the stamp is before a sync, and so before anything is observed.
+    fn before(&mut self) -> Before {
+        self.is_fresh = false;
+        let now = self.port.stamp().ok();
+        Before { is_known: now.is_some() && self.stamp.take() == now, stamp: now }
+    }
+
+    /// Remembers the stamp of what is there now, when nobody else can have changed it unseen.
+    fn after(&mut self, before: Before, is_written: bool) {
+        self.stamp = match (before.is_known || self.is_fresh, is_written) {
+            (false, _) => None,
+            (true, false) => before.stamp,
+            (true, true) => self.port.stamp().ok(),
+        };
     }
 
     fn plan(&self, context: &NodeContext, snapshot: &Snapshot<'_>, key: &ServiceKey) -> Option<ServicePlan> {
@@ -341,6 +348,14 @@ impl<P: IptablesPort> Half<P> {
     }
 }
 
+/// The stamp before a sync.
+#[derive(Debug)]
+struct Before {
+    /// It is what it was after the last sync.
+    is_known: bool,
+    stamp: Option<Stamp>,
+}
+
 impl Committed {
     fn nothing() -> Self {
         Self {
@@ -365,8 +380,9 @@ impl<P: IptablesPort + Send, C: ConntrackPort + Send> Dataplane for IptablesProx
         let Self { context, halves, conntrack } = self;
         let mut report = SyncReport::default();
         let mut failed = None;
+        let before: Vec<Before> = halves.iter_mut().map(Half::before).collect();
         // One family's failure does not keep the other from being served.
-        for half in halves {
+        for half in halves.iter_mut() {
             match half.sync(context, conntrack, snapshot, changes) {
                 Ok(done) => {
                     report.changes += done.changes;
@@ -375,6 +391,9 @@ impl<P: IptablesPort + Send, C: ConntrackPort + Send> Dataplane for IptablesProx
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
+        // At last, as what is written for one family may change the stamp of the other, too.
+        let is_written = report.changes > 0 || failed.is_some();
+        halves.iter_mut().zip(before).for_each(|(half, before)| half.after(before, is_written));
         failed.map_or(Ok(report), Err)
     }
 
