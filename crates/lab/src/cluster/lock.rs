@@ -49,6 +49,29 @@ impl Drop for LabLock {
     }
 }
 
+/// Held from the choice of a port of the loopback until somebody listens there: of two labs that start together, in
+/// whatever state directories, each gets a port of its own.
+#[derive(Debug)]
+pub struct PortLock {
+    _file: Flock<File>,
+}
+
+impl PortLock {
+    /// The machine's own; the empty file stays.
+    const PATH: &str = "/run/portolan-ports.lock";
+
+    /// Takes the lock; waits for as long as others hold it, which is for the start of an API server.
+    ///
+    /// # Errors
+    /// When the file cannot be made or locked.
+    pub fn take() -> Result<Self> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(Self::PATH);
+        let file = file.with_context(|| format!("cannot open {}", Self::PATH))?;
+        let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
+        Ok(Self { _file: locked.with_context(|| format!("cannot lock {}", Self::PATH))? })
+    }
+}
+
 fn same_file(open: &File, path: &Path) -> io::Result<bool> {
     let ours = open.metadata()?;
     match fs::metadata(path) {

@@ -10,7 +10,7 @@ use kube::Client;
 
 use super::credentials;
 use super::daemon;
-use super::lock::LabLock;
+use super::lock::{LabLock, PortLock};
 use super::paths::{LabPaths, StateRoot};
 use super::preflight;
 use super::progress::Progress;
@@ -34,6 +34,7 @@ pub async fn up(state: &StateRoot, request: &LabRequest) -> Result<()> {
     fs::create_dir_all(state.labs()).with_context(|| format!("cannot make {}", state.labs().display()))?;
     let _lock = LabLock::take(state.lock(&request.name))?;
     let progress = Progress::start();
+    let port_lock = PortLock::take()?;
     let spec = plan(state, request)?;
     fs::create_dir_all(paths.root()).with_context(|| format!("cannot make {}", paths.root().display()))?;
     spec.save(&paths.spec())?;
@@ -52,6 +53,7 @@ pub async fn up(state: &StateRoot, request: &LabRequest) -> Result<()> {
     let cgroup = LabCgroup::new(spec.name.as_str())?;
     let step = progress.step("control plane");
     start_control_plane(state, &spec, &paths, &cgroup)?;
+    drop(port_lock);
     step.done(&format!("https://127.0.0.1:{}", spec.api_port));
 
     let step = progress.step("nodes");
