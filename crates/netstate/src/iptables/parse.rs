@@ -275,6 +275,7 @@ fn jump(family: Family, words: &[&str], is_chain: impl Fn(ChainName) -> bool) ->
             let (value, mask) = masked(mark)?;
             Target::SetMark { value, mask }
         }
+        ["SET", "--map-set", set, "dst,dst", "--map-mark"] => Target::MapMark(SetName::parse(set).ok()?),
         ["REDIRECT", "--to-ports", port] => Target::Redirect { port: port.parse().ok()? },
         [name] => Target::Jump(ChainName::new(name).ok().filter(|name| is_chain(*name))?),
         _ => return None,

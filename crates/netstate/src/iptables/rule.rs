@@ -217,6 +217,9 @@ pub enum Target {
         /// Cleared before.
         mask: u32,
     },
+    /// `SET --map-set … --map-mark`: its mark becomes that which a set holds for its destination's address and port. In
+    /// the table `mangle` alone.
+    MapMark(SetName),
     /// Its destination becomes this host, at that port.
     Redirect {
         /// The port.

@@ -19,6 +19,7 @@ const SAVED: &str = r#"*nat
 -A KUBE-SEP-A -j MASQUERADE --random-fully
 -A KUBE-SEP-A -m mark ! --mark 0x4000/0x4000 -j RETURN
 -A KUBE-SEP-A -j MARK --set-xmark 0x4000/0x0
+-A KUBE-SEP-A -j SET --map-set KUBE-INSIDE dst,dst --map-mark
 -A KUBE-SVC-B -m comment --comment x -m statistic --mode random --probability 0.33333333349 -j KUBE-SEP-A
 -A KUBE-SVC-B -m comment --comment "default/a: x" -m recent --rcheck --seconds 10800 --reap --name KUBE-SEP-A --mask 255.255.255.255 --rsource -j KUBE-SEP-A
 -A KUBE-SVC-B ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j KUBE-SEP-A

@@ -161,6 +161,7 @@ fn write_target(f: &mut fmt::Formatter<'_>, family: Family, target: &Target) -> 
             if *fully_random { f.write_str(" --random-fully") } else { Ok(()) }
         }
         Target::SetMark { value, mask } => write!(f, "-j MARK --set-xmark {value:#x}/{mask:#x}"),
+        Target::MapMark(set) => write!(f, "-j SET --map-set {set} dst,dst --map-mark"),
         Target::Redirect { port } => write!(f, "-j REDIRECT --to-ports {port}"),
         Target::Other(text) => f.write_str(text),
     }

@@ -199,6 +199,13 @@ impl Walk<'_, '_, '_> {
                 Some(address) => (Effect::Masquerade(address), Flow::Accept),
                 None => return Flow::End(Fate::Dropped),
             },
+            Target::MapMark(set) => match self.mapped_mark(set) {
+                None => return Flow::Next,
+                Some(mark) => {
+                    self.passage.packet.mark = mark;
+                    (Effect::Mark(mark), Flow::Next)
+                }
+            },
             Target::SetMark { value, mask } => {
                 let mark = self.passage.packet.mark & !mask ^ value;
                 self.passage.packet.mark = mark;
@@ -277,6 +284,16 @@ impl Walk<'_, '_, '_> {
             Match::Set(sense, set, sides) => is(sense, self.is_member(set, sides)),
             Match::Other(_) => false,
         }
+    }
+
+    /// The mark that a set holds for the destination's address and port.
+    fn mapped_mark(&self, set: &SetName) -> Option<u32> {
+        let Packet { protocol, destination, .. } = self.passage.packet;
+        let here = IpPort { address: destination.ip(), protocol, port: destination.port() };
+        self.rules.sets.get(set)?.members.iter().find_map(|member| match member {
+            Member::IpPortMark(at, mark) if *at == here => Some(*mark),
+            _ => None,
+        })
     }
 
     fn is_member(&self, set: &SetName, sides: &[Side]) -> bool {

@@ -107,9 +107,12 @@ fn schedule(
     passage: &mut Passage<'_>,
     random: &mut dyn FnMut(u32) -> u32,
 ) -> Result<bool, Fate> {
-    let Packet { protocol, source, destination, .. } = passage.packet;
-    let id = ServiceId::Address { protocol, at: destination };
-    match ipvs.schedule(&id, source.ip(), random) {
+    let Packet { protocol, source, destination, mark, .. } = passage.packet;
+    let family = if destination.is_ipv4() { Family::Ip } else { Family::Ip6 };
+    // A mark that a service is for comes first, as in the kernel.
+    let ids = [ServiceId::Mark { mark, family }, ServiceId::Address { protocol, at: destination }];
+    let chosen = ids.iter().find_map(|id| ipvs.schedule(id, source.ip(), random));
+    match chosen {
         None => Ok(false),
         Some(None) => Err(Fate::Rejected(Reject::PortUnreachable)),
         Some(Some(to)) => {

@@ -21,7 +21,6 @@ use proxy::nftables::NftablesProxy;
 use proxy::userspace::UserspaceProxy;
 use proxy::{Dataplane, NodeContext};
 
-use crate::asking::Asker;
 use crate::cases::{Case, Settings, Then, node_towards};
 use crate::world::pod_config;
 
@@ -229,12 +228,6 @@ pub struct Exception {
 const EXCEPTIONS: &[Exception] = &[
     Exception {
         mode: Mode::Ipvs,
-        applies: |settings, Case(from, _, to, _)| is_inside(settings, *from) && LOCAL_DOORS.contains(to),
-        why: "With `externalTrafficPolicy: Local` pods and the node have the endpoints of this node alone too, since \
-              there is one virtual service for a door, whoever knocks (as in kube-proxy's ipvs mode).",
-    },
-    Exception {
-        mode: Mode::Ipvs,
         applies: |_, Case(_, _, to, _)| *to == "198.51.100.240:81",
         why: "An external address is the node's own, so at a port that the Service does not have the node itself answers.",
     },
@@ -246,35 +239,6 @@ const EXCEPTIONS: &[Exception] = &[
         why: "SCTP is refused: its streams and several addresses a side cannot be handed on by a pair of sockets.",
     },
 ];
-
-/// External doors that keep outsiders to this node, and behind which insiders find others.
-const LOCAL_DOORS: &[&str] = &[
-    "203.0.113.13:80",
-    "198.51.100.40:80",
-    "10.100.0.2:30140",
-    "198.51.100.41:80",
-    "10.100.0.2:30142",
-    "10.100.0.2:30143",
-    "198.51.100.45:80",
-    "198.51.100.60:80",
-    "198.51.100.61:80",
-    "198.51.100.62:80",
-    "198.51.100.80:80",
-    "198.51.100.130:80",
-    "198.51.100.131:80",
-    "10.100.0.2:30232",
-    "[2001:db8:1::12]:80",
-    "[2001:db8:1::13]:80",
-];
-
-/// Pods of this node, where they are known for such, and the node itself.
-fn is_inside(settings: Settings, from: Asker) -> bool {
-    match from {
-        Asker::Pod | Asker::Endpoint | Asker::OtherEndpoint => settings != Settings::PodsUnknown,
-        Asker::Node | Asker::Loopback => true,
-        Asker::RemotePod | Asker::Outside | Asker::Elsewhere => false,
-    }
-}
 
 /// Why a mode does not do what a case says, if so.
 pub fn exception(mode: Mode, settings: Settings, case: &Case) -> Option<&'static Exception> {

@@ -10,6 +10,7 @@ use netstate::namespace::LinkOp;
 use super::chains;
 use super::driver::{FAMILIES, IpvsProxy, SET_PREFIX, index};
 use super::kept::family_of;
+use super::marks::Marks;
 use super::sets;
 use super::site::{Addresses, LINK};
 use crate::SyncError;
@@ -24,7 +25,7 @@ impl IpvsProxy {
                 let excluded = self.config.exclude.iter().any(|range| range.contains(&at.ip()));
                 !excluded && (addresses.bound.contains(&at.ip()) || sets::hold_door(&found, id))
             }
-            ServiceId::Mark { .. } => false,
+            ServiceId::Mark { .. } => Marks::observed(&found, id.family()).has(id),
         };
         let services = self.ports.ipvs.services()?;
         let ops: Vec<Op> = services.into_keys().filter(is_ours).map(|id| Op::DeleteService { id }).collect();

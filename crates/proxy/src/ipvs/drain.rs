@@ -6,6 +6,7 @@ use netstate::ipvs::{Forwarding, Op, ServiceId, Table};
 use netstate::nft::L4Protocol;
 
 use super::driver::IpvsProxy;
+use super::marks;
 use crate::SyncError;
 
 impl IpvsProxy {
@@ -25,9 +26,11 @@ impl IpvsProxy {
     /// Changes that were planned without a thought of those that drain: whoever comes back is still there.
     pub(super) fn mind_draining(&mut self, op: &mut Op) {
         match *op {
-            Op::SetWeight { id, to, weight: 0 } => {
+            Op::SetWeight { id, to, weight: 0 } if is_drained(&id) => {
                 self.draining.insert((id, to));
             }
+            // The comparison takes a mark's service for one of TCP.
+            Op::SetWeight { id, to, weight: 0 } => *op = Op::DeleteDestination { id, to },
             Op::AddDestination { id, to, weight } => {
                 if self.draining.remove(&(id, to)) {
                     *op = Op::SetWeight { id, to, weight };
@@ -71,6 +74,6 @@ impl IpvsProxy {
 fn is_drained(id: &ServiceId) -> bool {
     match id {
         ServiceId::Address { protocol, .. } => *protocol == L4Protocol::TCP,
-        ServiceId::Mark { .. } => true,
+        ServiceId::Mark { mark, .. } => marks::is_tcp(*mark),
     }
 }

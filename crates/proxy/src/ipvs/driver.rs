@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use model::{AddressFamily, Changes, EndpointAddress, Port, ServiceKey, Snapshot};
 use netstate::conntrack::ConntrackPort;
-use netstate::ipset::{self, IpsetPort, Sets};
+use netstate::ipset::{self, IpPort, IpsetPort, Sets};
 use netstate::iptables::{IptablesPort, Stamp};
 use netstate::ipvs::{self, Departure, IpvsPort, Op, Scheduler, ServiceId, Table};
 use netstate::link::{Link, LinkKind};
@@ -12,7 +12,8 @@ use netstate::namespace::{LinkOp, LinkPort};
 use netstate::sysctl::SysctlPort;
 
 use super::kept::{Change, Kept, family_of, has_services, needs};
-use super::plan::{Needs, Site, doors_of};
+use super::marks::Marks;
+use super::plan::{Needs, Site, doors_of, marked};
 use super::site::{Addresses, LINK, node_ports_at};
 use super::{chains, sets, settings};
 use crate::books::{Books, Fragment};
@@ -128,6 +129,10 @@ impl IpvsProxy {
         let mut kept = Kept::new(family, active, books, own, ports_at);
         if active {
             kept.books.warn_of_contests(&kept.books.everything());
+            let marked: BTreeSet<IpPort> = marked(&kept.node_ports_at, &kept.books.everything()).collect();
+            kept.marks = Marks::observed(&found.sets, family_of(family));
+            kept.marks.retain(|at| marked.contains(at));
+            marked.into_iter().for_each(|at| kept.marks.allot(at));
             let site = site(&self.context, &self.config.scheduler, &kept);
             let (everything, needs) = needs(&site, &kept.books);
             let wanted_sets = kept.take_all(&needs);
@@ -158,7 +163,8 @@ impl IpvsProxy {
             found.addresses.bound.iter().copied().filter(|one| AddressFamily::of(*one) == family).collect();
         let wanted: BTreeSet<IpAddr> = kept.virtual_addresses().collect();
         let services = self.ours(found, &bound, kept);
-        let ops = ipvs::diff(&services, &needs.services, Departure::Drained);
+        let mut ops = ipvs::diff(&services, &needs.services, Departure::Drained);
+        ops.iter_mut().for_each(|op| self.mind_draining(op));
         self.note_leaving(&services, &needs.services);
 
         let mut changes = self.write_sets(&set_ops)?;
@@ -215,9 +221,15 @@ impl IpvsProxy {
             .collect();
         let delta = kept.books.replace(plans);
         kept.books.warn_of_contests(&delta.after);
+        let marked_before: BTreeSet<IpPort> = marked(&kept.node_ports_at, &delta.before).collect();
+        let marked_after: BTreeSet<IpPort> = marked(&kept.node_ports_at, &delta.after).collect();
+        marked_after.iter().for_each(|at| kept.marks.allot(*at));
         let site = site(&self.context, &self.config.scheduler, &kept);
         let (before, after) = (Needs::of(&site, &delta.before), Needs::of(&site, &delta.after));
         let change = kept.replace(before, after);
+        if !marked_before.is_subset(&marked_after) {
+            kept.marks.retain(|at| !marked_before.contains(at) || marked_after.contains(at));
+        }
         report.changes += self.write_some(kept.family, change)?;
         let filters = stale::after_change(&delta);
         if !filters.is_empty() {
@@ -251,6 +263,7 @@ impl IpvsProxy {
     /// The virtual services of one family that the kernel holds and that are ours: at an address that was or is to be
     /// bound, or at one of the node's own with a port that is a door of ours, by the sets.
     fn ours(&self, found: &Found, bound: &BTreeSet<IpAddr>, kept: &Kept) -> Table {
+        let marks_before = Marks::observed(&found.sets, family_of(kept.family));
         let is_ours = |id: &ServiceId| match id {
             ServiceId::Address { at, .. } => {
                 let excluded = self.config.exclude.iter().any(|range| range.contains(&at.ip()));
@@ -258,7 +271,9 @@ impl IpvsProxy {
                 let known = bound.contains(&at.ip()) || kept.owns(id) || sets::hold_door(&found.sets, id);
                 is_of_family && known && !excluded
             }
-            ServiceId::Mark { .. } => false,
+            ServiceId::Mark { .. } => {
+                id.family() == family_of(kept.family) && (kept.marks.has(id) || marks_before.has(id))
+            }
         };
         let ours = found.table.iter().filter(|(id, _)| is_ours(id));
         ours.map(|(id, service)| (*id, service.clone())).collect()
@@ -371,7 +386,7 @@ impl Found {
 }
 
 fn site<'a>(context: &'a NodeContext, scheduler: &'a Scheduler, kept: &'a Kept) -> Site<'a> {
-    Site { context, scheduler, own: &kept.own, node_ports_at: &kept.node_ports_at }
+    Site { context, scheduler, own: &kept.own, node_ports_at: &kept.node_ports_at, marks: &kept.marks }
 }
 
 pub(super) const fn index(family: AddressFamily) -> usize {

@@ -11,6 +11,7 @@ use netstate::iptables::Stamp;
 use netstate::ipvs::{ServiceId, Settings, Table};
 use netstate::nft::Family;
 
+use super::marks::Marks;
 use super::plan::{Needs, Shared, Site};
 use super::sets::{self, Role};
 use crate::books::{Books, Fragment};
@@ -35,6 +36,8 @@ pub(super) struct Kept {
     /// The node's own addresses, and those of them where node ports are served, when it was written.
     pub(super) own: BTreeSet<IpAddr>,
     pub(super) node_ports_at: BTreeSet<IpAddr>,
+    /// The marks for those inside the cluster.
+    pub(super) marks: Marks,
     pub(super) digest: Digest,
     /// The stamp of the rules as they should be; `None` before they were written.
     pub(super) stamp: Option<Stamp>,
@@ -68,6 +71,7 @@ impl Kept {
             uses: BTreeMap::new(),
             own,
             node_ports_at,
+            marks: Marks::default(),
             digest: Digest::default(),
             stamp: None,
             counts: BTreeMap::new(),
@@ -154,6 +158,9 @@ impl Kept {
     /// Whether a virtual service at this place would be ours: at an address that we bound, or at one of the node's own
     /// with a port that is a door.
     pub(super) fn owns(&self, id: &ServiceId) -> bool {
+        if self.marks.has(id) {
+            return id.family() == family_of(self.family);
+        }
         let ServiceId::Address { at, .. } = id else {
             return false;
         };

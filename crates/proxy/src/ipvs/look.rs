@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use model::EndpointAddress;
 use netstate::ipvs::{Destination, ServiceId, Settings};
 
 use super::driver::{IpvsProxy, SET_PREFIX, index};
@@ -14,6 +15,7 @@ use super::kept::{Digest, Kept, family_of};
 use super::plan::{doors_of, ends};
 use super::site::{Addresses, node_ports_at};
 use crate::SyncError;
+use crate::doors::Behind;
 
 /// Services whose destinations are looked at each time.
 const SERVICES_A_LOOK: usize = 1_000;
@@ -82,12 +84,17 @@ fn has_addresses(kept: &Kept, found: &Addresses) -> bool {
 
 /// The destinations that a service of ours is to have, with their weights.
 fn wanted(kept: &Kept, id: &ServiceId) -> Option<BTreeSet<(SocketAddr, u32)>> {
-    let behind = kept
-        .owns(id)
-        .then(|| doors_of(id))
-        .flatten()?
-        .into_iter()
-        .find_map(|door| kept.books.behind(&door))?;
-    let slots = &ends(behind).slots;
-    Some(slots.iter().map(|end| (SocketAddr::new(end.address, end.port.number()), 1)).collect())
+    if let Some(at) = kept.marks.place(id).filter(|_| id.family() == family_of(kept.family)) {
+        let at = ServiceId::Address { protocol: at.protocol, at: SocketAddr::new(at.address, at.port) };
+        return Some(with_weight(&behind(kept, &at)?.inside().slots));
+    }
+    kept.owns(id).then(|| behind(kept, id)).flatten().map(|behind| with_weight(&ends(behind).slots))
+}
+
+fn behind<'a>(kept: &'a Kept, id: &ServiceId) -> Option<&'a Behind> {
+    doors_of(id)?.into_iter().find_map(|door| kept.books.behind(&door)).map(|behind| &**behind)
+}
+
+fn with_weight(slots: &[EndpointAddress]) -> BTreeSet<(SocketAddr, u32)> {
+    slots.iter().map(|end| (SocketAddr::new(end.address, end.port.number()), 1)).collect()
 }

@@ -5,8 +5,8 @@
 //!   sets of doors (ipset) ─► rules that match on them: mark, drop, refuse ─► masquerade on the way out
 //! ```
 //!
-//! For each door there is a virtual service with its endpoints, for node ports one at each address of the node; the
-//! scheduler, persistence and the balance are the kernel's. The names of sets, chains and of the link are kube-proxy's.
+//! For each door there is a virtual service with its endpoints, for node ports one at each address of the node, and for
+//! doors that lead those inside the cluster elsewhere one for a mark as well; the scheduler, persistence and the balance are the kernel's. The names of sets, chains and of the link are kube-proxy's.
 //!
 //! ```text
 //! doors ─► plan::Needs ─► kept::Change ─► sets in, addresses, virtual services, sets out      one change
@@ -16,8 +16,8 @@
 //! The kernel has no transactions for this, so the order of writing matters: sets before services, and when something
 //! goes, services before sets. A TCP endpoint that leaves gets the weight 0 and stays until its connections have ended.
 //!
-//! What is ours: `kube-ipvs0`, virtual services at its addresses and at node ports that our sets hold, the sets by their
-//! names, and the chains by theirs.
+//! What is ours: `kube-ipvs0`, virtual services at its addresses, at open doors, and at places and for marks that our sets
+//! hold, the sets by their names, and the chains by theirs.
 
 mod chains;
 mod cleanup;
@@ -25,6 +25,7 @@ mod drain;
 mod driver;
 mod kept;
 mod look;
+mod marks;
 mod plan;
 mod rules;
 mod sets;

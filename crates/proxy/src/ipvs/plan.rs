@@ -9,6 +9,7 @@ use netstate::ipset::{IpPort, Member};
 use netstate::ipvs::{Destination, Scheduler, ServiceId, Settings, Table, VirtualService};
 use netstate::nft::L4Protocol;
 
+use super::marks::{self, Marks};
 use super::sets::Role;
 use crate::NodeContext;
 use crate::books::Fragment;
@@ -23,6 +24,8 @@ pub(super) struct Site<'a> {
     pub(super) own: &'a BTreeSet<IpAddr>,
     /// Those of them where node ports are served.
     pub(super) node_ports_at: &'a BTreeSet<IpAddr>,
+    /// The marks of places that lead those inside elsewhere.
+    pub(super) marks: &'a Marks,
 }
 
 /// What several doors may need at once.
@@ -55,9 +58,16 @@ impl Needs {
     fn add(&mut self, site: &Site<'_>, local: &BTreeSet<IpAddr>, door: &Door, behind: &Behind) {
         let ends = ends(behind);
         let service = virtual_service(site.scheduler, behind, ends);
-        for at in places(site, door) {
+        let inside = behind.outside().map(|_| virtual_service(site.scheduler, behind, behind.inside()));
+        for at in places(site.node_ports_at, door) {
             let id = ServiceId::Address { protocol: at.protocol, at: SocketAddr::new(at.address, at.port) };
             self.services.insert(id, service.clone());
+            if let (Some(inside), Some(mark)) = (&inside, site.marks.of(&at)) {
+                self.members.insert((Role::Inside, Member::IpPortMark(at, mark)));
+                for id in marks::services(mark, id.family()) {
+                    self.services.insert(id, inside.clone());
+                }
+            }
             if ends.slots.is_empty() && ends.nobody == Nobody::Drop {
                 self.members.insert((Role::NoLocalEndpoint, Member::IpPort(at)));
             }
@@ -71,7 +81,7 @@ impl Needs {
             }
             Door::Node { protocol, port } => self.add_node_door(*protocol, *port, behind, site.context),
         }
-        let here = ends.slots.iter().filter(|end| local.contains(&end.address));
+        let here = behind.endpoints().filter(|end| local.contains(&end.address));
         let loops: BTreeSet<Shared> = here.map(|end| Shared::LoopBack(end_at(door, end))).collect();
         loops.into_iter().for_each(|shared| self.share(shared));
     }
@@ -127,17 +137,22 @@ impl Needs {
     }
 }
 
-/// Whom connections are led to. A virtual service has one list for everybody: with `externalTrafficPolicy: Local` pods
-/// keep to the node's endpoints, too.
+/// The places that lead those inside the cluster elsewhere than others, and so need a mark.
+pub(super) fn marked(node_ports_at: &BTreeSet<IpAddr>, fragment: &Fragment) -> impl Iterator<Item = IpPort> {
+    let split = fragment.doors.iter().filter(|(_, behind)| behind.outside().is_some());
+    split.flat_map(|(door, _)| places(node_ports_at, door))
+}
+
+/// Whom connections from outside are led to, and all where there is no difference.
 pub(super) fn ends(behind: &Behind) -> &Ends {
     behind.outside().unwrap_or(behind.inside())
 }
 
 /// Where a door's virtual services are.
-pub(super) fn places(site: &Site<'_>, door: &Door) -> Vec<IpPort> {
+fn places(node_ports_at: &BTreeSet<IpAddr>, door: &Door) -> Vec<IpPort> {
     match door {
         Door::Address { address, .. } => vec![at(door, *address)],
-        Door::Node { .. } => site.node_ports_at.iter().map(|address| at(door, *address)).collect(),
+        Door::Node { .. } => node_ports_at.iter().map(|address| at(door, *address)).collect(),
     }
 }
 

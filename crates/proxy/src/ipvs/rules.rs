@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! mangle  PREROUTING, OUTPUT ─► KUBE-PROXY-FIREWALL ─► KUBE-SOURCE-RANGES-FIREWALL     drop
+//!                                                   └─► KUBE-INSIDE       mark pods and the node
 //! nat     PREROUTING, OUTPUT ─► KUBE-SERVICES ─► KUBE-LOAD-BALANCER, KUBE-NODE-PORT ─► KUBE-MARK-MASQ
 //!         POSTROUTING ─► KUBE-POSTROUTING                                             masquerade
 //! filter  INPUT ─► KUBE-IPVS-FILTER                                   refuse ports that no service has
@@ -20,7 +21,7 @@ use super::sets::Role;
 use crate::{LocalTraffic, NodeContext};
 
 /// What connections whose source is to be translated are marked with, as by kube-proxy and kubelet.
-const MASQUERADE: u32 = 0x4000;
+pub(super) const MASQUERADE: u32 = 0x4000;
 
 /// Also of the iptables mode, with other rules.
 pub(super) const SERVICES: ChainName = ChainName::constant("KUBE-SERVICES");
@@ -33,10 +34,11 @@ const FORWARD: ChainName = ChainName::constant("KUBE-FORWARD");
 const FILTER: ChainName = ChainName::constant("KUBE-IPVS-FILTER");
 const FIREWALL: ChainName = ChainName::constant("KUBE-PROXY-FIREWALL");
 const SOURCE_RANGES: ChainName = ChainName::constant("KUBE-SOURCE-RANGES-FIREWALL");
+const INSIDE: ChainName = ChainName::constant("KUBE-INSIDE");
 
 /// The chains that this mode writes, by the names that other modes write, too, and by its own alone.
 const SHARED: [ChainName; 5] = [SERVICES, POSTROUTING, MARK_MASQUERADE, FORWARD, FIREWALL];
-const ALONE: [ChainName; 5] = [STRANGERS, LOAD_BALANCER, NODE_PORT, FILTER, SOURCE_RANGES];
+const ALONE: [ChainName; 6] = [STRANGERS, LOAD_BALANCER, NODE_PORT, FILTER, SOURCE_RANGES, INSIDE];
 
 /// Whether a chain of this name is ours to write and to remove.
 pub(super) fn is_ours(name: ChainName) -> bool {
@@ -54,7 +56,7 @@ pub(super) fn desired(table: Table, family: Family, context: &NodeContext) -> De
     match table {
         Table::Nat => nat(sets, context),
         Table::Filter => filter(sets),
-        Table::Mangle => mangle(sets),
+        Table::Mangle => mangle(sets, context),
     }
 }
 
@@ -226,25 +228,27 @@ fn filter(sets: Sets) -> Desired {
     ])
 }
 
-fn mangle(sets: Sets) -> Desired {
+fn mangle(sets: Sets, context: &NodeContext) -> Desired {
     let comment = Match::comment("kubernetes load balancer firewall");
     let hook = || Wanted::Hooked(vec![Rule::new([comment.clone(), new()], Target::Jump(FIREWALL))]);
     let allowed = |role| {
         let door = sets.matches(role, &[Side::Destination, Side::Destination, Side::Source]);
         Rule::new([door], Target::Return)
     };
-    let firewall = vec![
-        Rule::new(
-            [
-                Match::comment(
-                    "Kubernetes service load balancer ip + port for load balancer with sourceRange",
-                ),
-                sets.door(Role::LoadBalancerFirewall),
-            ],
-            Target::Jump(SOURCE_RANGES),
-        ),
-        Rule::new([Match::comment("has no local endpoints"), sets.door(Role::NoLocalEndpoint)], Target::Drop),
-    ];
+    let mut firewall = vec![Rule::new(
+        [
+            Match::comment("Kubernetes service load balancer ip + port for load balancer with sourceRange"),
+            sets.door(Role::LoadBalancerFirewall),
+        ],
+        Target::Jump(SOURCE_RANGES),
+    )];
+    // With a goto: whoever is inside does not come back to the rule that drops.
+    let inside = pods(sets.0, context).into_iter().chain([Match::SourceType(Sense::Is, AddressType::Local)]);
+    firewall.extend(inside.map(|who| Rule::new([who, sets.door(Role::Inside)], Target::Goto(INSIDE))));
+    firewall.push(Rule::new(
+        [Match::comment("has no local endpoints"), sets.door(Role::NoLocalEndpoint)],
+        Target::Drop,
+    ));
     let ranges = vec![
         allowed(Role::LoadBalancerSourceRange),
         allowed(Role::LoadBalancerSourceIp),
@@ -255,7 +259,20 @@ fn mangle(sets: Sets) -> Desired {
         (built_in("OUTPUT"), hook()),
         (FIREWALL, Wanted::Exactly(firewall)),
         (SOURCE_RANGES, Wanted::Exactly(ranges)),
+        (INSIDE, Wanted::Exactly(vec![Rule::new([], Target::MapMark(Role::Inside.name(sets.0)))])),
     ])
+}
+
+/// Matches of which one holds for a pod's connection.
+fn pods(family: Family, context: &NodeContext) -> Vec<Match> {
+    match &context.pods {
+        LocalTraffic::Ranges(ranges) => of_family(family, ranges).into_iter().map(Match::source).collect(),
+        LocalTraffic::Interface(name) => vec![Match::Input(Sense::Is, Interfaces::Named(*name))],
+        LocalTraffic::InterfacePrefix(prefix) => {
+            vec![Match::Input(Sense::Is, Interfaces::Beginning(*prefix))]
+        }
+        LocalTraffic::Unknown => Vec::new(),
+    }
 }
 
 const fn built_in(name: &'static str) -> ChainName {

@@ -39,10 +39,12 @@ pub(super) enum Role {
     VirtualIp,
     /// Doors that drop what comes: nobody serves here, but others elsewhere do.
     NoLocalEndpoint,
+    /// Doors that lead those inside the cluster elsewhere than others, with the marks of the services for them.
+    Inside,
 }
 
 impl Role {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::LoopBack,
         Self::ClusterIp,
         Self::ExternalIp,
@@ -61,6 +63,7 @@ impl Role {
         Self::NodeIp,
         Self::VirtualIp,
         Self::NoLocalEndpoint,
+        Self::Inside,
     ];
 
     /// Of all node ports of a protocol.
@@ -96,6 +99,7 @@ impl Role {
             Self::NodeIp => ("KUBE-NODE-IP", "KUBE-6-NODE-IP"),
             Self::VirtualIp => ("KUBE-IPVS-IPS", "KUBE-6-IPVS-IPS"),
             Self::NoLocalEndpoint => ("KUBE-NO-LOCAL-ENDPOINT", "KUBE-6-NO-LOCAL-ENDPOINT"),
+            Self::Inside => ("KUBE-INSIDE", "KUBE-6-INSIDE"),
         };
         SetName::constant(match family {
             Family::Ip => v4,
@@ -121,6 +125,7 @@ impl Role {
             | Self::NodePortSctp
             | Self::NodePortLocalSctp => SetKind::Port,
             Self::NodeIp | Self::VirtualIp => SetKind::Ip,
+            Self::Inside => SetKind::IpPortMark,
         }
     }
 }
