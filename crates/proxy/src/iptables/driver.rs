@@ -10,6 +10,7 @@ use netstate::nft::Family;
 
 use super::names::{self, MARKER, SERVICES};
 use super::plan::{self, Detail, Draft, Source};
+use super::view;
 use crate::books::{Books, Delta, Fragment};
 use crate::doors::{ServicePlan, Slots, plan_service};
 use crate::stale;
@@ -137,7 +138,7 @@ impl<P: IptablesPort> Half<P> {
         let has_rules = self.family == AddressFamily::V4
             || everything != Fragment::default()
             || observed.iter().any(|(_, chains)| chains.0.keys().any(|name| names::is_ours(*name)));
-        let endpoints = plan::endpoints(&everything);
+        let endpoints = view::endpoints(&everything);
         let detail = Detail::for_endpoints(endpoints);
         let committed = Committed { has_rules, books, health, endpoints, detail };
         let mut report = SyncReport::default();

@@ -23,5 +23,6 @@ mod plan;
 mod skeleton;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use driver::IptablesProxy;

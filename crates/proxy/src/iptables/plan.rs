@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{AddressFamily, EndpointAddress, Port, Protocol, ServiceKey, ServicePortName, TrafficPolicy};
@@ -16,10 +15,11 @@ use super::names::{
     ADDRESSES, EXTERNAL_SERVICES, FIREWALL, MARK_MASQUERADE, NODE_PORTS, PortChains, SERVICES, endpoint_chain,
 };
 use super::skeleton;
+use super::view::{View, views};
 use crate::NodeContext;
 use crate::books::Fragment;
 use crate::door_words::is_of;
-use crate::doors::{Behind, Door, DoorKind, Ends, Masquerade, Nobody, PortPlan};
+use crate::doors::{Behind, Door, DoorKind, Ends, Masquerade, Nobody};
 
 /// How much is written for each endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +69,6 @@ pub(super) struct Draft {
     addresses: Vec<Rule>,
     /// How many endpoints there are, of each service port.
     pub endpoints: usize,
-}
-
-/// How many endpoints there are, of each service port.
-pub(super) fn endpoints(fragment: &Fragment) -> usize {
-    views(fragment, None).values().map(|view| view.endpoints().len()).sum()
 }
 
 /// The chains and rules of the services.
@@ -178,62 +173,6 @@ fn door_of(rule: &Rule) -> Option<Door> {
         Some(address) => Door::Address { address, protocol, port },
         None => Door::Node { protocol, port },
     })
-}
-
-/// One service port with the doors that lead to it.
-struct View<'a> {
-    port: &'a PortPlan,
-    protocol: Protocol,
-    doors: Vec<(&'a Door, &'a Arc<Behind>)>,
-}
-
-fn views<'a>(
-    fragment: &'a Fragment,
-    services: Option<&BTreeSet<ServiceKey>>,
-) -> BTreeMap<(&'a ServicePortName, Protocol), View<'a>> {
-    let mut views = BTreeMap::new();
-    let told = |behind: &Behind| services.is_none_or(|services| services.contains(&behind.name().service));
-    for (door, behind) in fragment.doors.iter().filter(|(_, behind)| told(behind)) {
-        let protocol = door.protocol();
-        let view = views.entry((behind.name(), protocol)).or_insert_with(|| View {
-            port: behind.port(),
-            protocol,
-            doors: Vec::new(),
-        });
-        view.doors.push((door, behind));
-    }
-    views
-}
-
-impl View<'_> {
-    /// A door of those that lead in from outside; they are all alike.
-    fn outer(&self) -> Option<&Behind> {
-        let mut outer = self.doors.iter().filter(|(_, behind)| behind.kind != DoorKind::Cluster);
-        outer.next().map(|(_, behind)| &***behind)
-    }
-
-    fn local_only_inside(&self) -> bool {
-        let local = |behind: &Behind| behind.policy() == TrafficPolicy::Local;
-        self.doors.iter().any(|(_, behind)| behind.kind == DoorKind::Cluster && local(behind))
-    }
-
-    /// The endpoints of the cluster, when some door leads to them.
-    fn cluster(&self) -> Option<&Ends> {
-        let inside =
-            |behind: &Behind| behind.kind != DoorKind::Cluster || behind.policy() != TrafficPolicy::Local;
-        let used = self.doors.iter().any(|(_, behind)| inside(behind));
-        Some(&self.port.cluster).filter(|ends| used && !ends.slots.is_empty())
-    }
-
-    /// The endpoints of this node, when some door leads to them alone.
-    fn local(&self) -> Option<&Ends> {
-        let used = self.local_only_inside() || self.outer().is_some_and(|behind| behind.outside().is_some());
-        self.port.local.as_ref().filter(|ends| used && !ends.slots.is_empty())
-    }
-
-    fn endpoints(&self) -> BTreeSet<EndpointAddress> {
-        [self.cluster(), self.local()].into_iter().flatten().flat_map(|ends| &ends.slots).copied().collect()
-    }
 }
 
 struct Writer<'s, 'v, 'd> {
