@@ -111,6 +111,17 @@ pub fn complaints_of(mode: Mode, settings: Settings, trace: &Trace) -> Vec<Strin
     complaints
 }
 
+/// Silence has to be waited for. A refusal by ICMP comes so soon that TCP, still busy with its first packet, only hears
+/// that of the second, after a second. Those are asked together; datagrams are not, for they are sent once, and the kernel
+/// rations such answers.
+fn is_slow(Case(_, protocol, _, then): &Case) -> bool {
+    match then {
+        Then::Dropped => true,
+        Then::Refused => *protocol != Protocol::Udp,
+        Then::Each(..) | Then::One(..) | Then::Straight(..) | Then::Leaves => false,
+    }
+}
+
 fn by_the_kernel(mode: Mode) {
     let world = match mode {
         Mode::Nftables | Mode::Iptables | Mode::Userspace => World::new(),
@@ -128,19 +139,19 @@ fn in_world(mode: Mode, world: &World) {
         cluster.sync();
         let [_, _, (_, steps), ..] = orders(&objects(settings));
         lead(&mut cluster, steps);
-        let (silent, loud): (Vec<_>, Vec<_>) = cases_of(&sections)
+        let (slow, quick): (Vec<_>, Vec<_>) = cases_of(&sections)
             .filter(|(_, case)| exception(mode, settings, case).is_none())
             .filter(|(_, Case(_, protocol, ..))| *protocol != Protocol::Sctp)
-            .partition(|(_, Case(.., then))| matches!(then, Then::Dropped));
-        let ask = |patience, (section, case): (&Section, &Case)| {
-            let Case(from, protocol, to, _) = case;
+            .partition(|(_, case)| is_slow(case));
+        let ask = |(section, case): (&Section, &Case)| {
+            let Case(from, protocol, to, then) = case;
+            let patience = if matches!(then, Then::Dropped) { SILENCE } else { PATIENCE };
             let found = judge(mode, case, |_| world.ask_within(patience, *from, *protocol, to))?;
             Some(format!("{}: {found}", section.feature))
         };
-        complaints.extend(loud.into_iter().filter_map(|case| ask(PATIENCE, case)));
+        complaints.extend(quick.into_iter().filter_map(ask));
         std::thread::scope(|scope| {
-            let asked: Vec<_> =
-                silent.into_iter().map(|case| scope.spawn(move || ask(SILENCE, case))).collect();
+            let asked: Vec<_> = slow.into_iter().map(|case| scope.spawn(move || ask(case))).collect();
             complaints.extend(asked.into_iter().filter_map(|asked| asked.join().unwrap()));
         });
         cluster.proxy.cleanup().unwrap();

@@ -10,8 +10,9 @@ use crate::objects::{ready, service, slice};
 
 pub fn sections() -> Vec<Section> {
     vec![Section {
-        feature: "SCTP",
-        about: "As TCP, where the kernel has it.",
+        feature: "SCTP (asked by the tracer alone)",
+        about: "As TCP, where the kernel has it. The tests need no such kernel: these cases are asked by \
+                the tracer alone.",
         settings: Settings::Usual,
         objects: vec![
             service("signals", &["10.96.0.120"])
