@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use model::{Object, Protocol};
+use model::{Endpoint, Object, Protocol};
 use proxy::Dataplane as _;
 
-use crate::asking::{Asker, Reply, eventually};
+use crate::asking::{Asker, Reply, SetOnDrop, eventually};
 use crate::cases::Settings;
 use crate::cluster::{ALL, Cluster, WithPort as _, httpd, ready, service, slice};
 use crate::modes::Mode;
 use crate::world::{OnNode, Rules, World};
 
 const HTTPD: &str = "10.96.0.6:8080";
+/// The ports of httpd-svc's endpoints.
+const HTTPD_PORTS: [(&str, Protocol, u16); 2] = [("web", Protocol::Tcp, 80), ("dns", Protocol::Udp, 80)];
 const STICKY: &str = "10.96.0.1:443";
 
 #[test]
@@ -117,6 +120,48 @@ mod under_ip_vs {
             assert!(!cluster.proxy.may_be_disturbed().unwrap());
             !destinations(&world, "10.100.0.2:30000").contains(&drained)
         });
+    }
+
+    /// As by a Deployment's rolling update: one endpoint after the other drains, goes, and another comes, while some
+    /// clients connect anew and others keep their connections.
+    #[test]
+    #[ignore = "runs inside User-Mode Linux"]
+    fn endpoints_are_replaced_under_load() {
+        let (world, mut cluster) = served();
+        let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            let (world, done, answered) = (&world, &done, &answered);
+            let _end = SetOnDrop(done);
+            for (from, door) in
+                [(Asker::Pod, HTTPD), (Asker::Node, HTTPD), (Asker::Outside, "10.100.0.2:30000")]
+            {
+                scope.spawn(move || {
+                    let mut kept = world.client(from, Protocol::Tcp, door);
+                    while !done.load(Ordering::Relaxed) {
+                        for reply in [world.ask(from, Protocol::Tcp, door), kept.ask()] {
+                            assert!(matches!(reply, Reply::Answer { .. }), "{from:?} {door}: {reply}");
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+            for step in 0..2 * ALL.len() {
+                let old = ALL[step % ALL.len()];
+                let rest = || ALL.into_iter().filter(|other| *other != old).map(ready);
+                let draining = Endpoint { ready: false, terminating: true, ..ready(old) };
+                for endpoints in
+                    [rest().chain([draining]).collect(), rest().collect(), ALL.map(ready).to_vec()]
+                {
+                    let before = answered.load(Ordering::Relaxed);
+                    let slice = slice("httpd-svc", "httpd-svc", &HTTPD_PORTS, endpoints);
+                    cluster.apply([Object::EndpointSlice(slice)]);
+                    eventually("requests go on", || {
+                        answered.load(Ordering::Relaxed) > before + 6 || done.load(Ordering::Relaxed)
+                    });
+                }
+            }
+        });
+        assert!(answered.into_inner() > 100);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use model::{ObjectKey, Protocol, ServiceKey};
 use proxy::Dataplane as _;
 
-use crate::asking::{Asker, Client, Reply, eventually};
+use crate::asking::{Asker, Client, Reply, SetOnDrop, eventually};
 use crate::cases::Settings;
 use crate::cluster::{ALL, Cluster, httpd, node};
 use crate::modes::Mode;
@@ -20,15 +20,6 @@ const CHANGES: usize = 40;
 
 fn relayed(world: &World) -> OnNode {
     world.dataplane(Mode::Userspace, Settings::Usual)
-}
-
-/// Sets a flag when dropped, so that the threads which wait for it end also when the test fails.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// No new connection fails, nor does a flow of datagrams, whatever becomes of the endpoints.
