@@ -116,6 +116,11 @@ impl ConntrackPort for Conntrack {
     }
 }
 
+/// The connection that an entry of a listing tells of, if it is one that we can name.
+pub(crate) fn entry(attributes: Attributes<'_>) -> Option<Connection> {
+    read(0, attributes).map(|found| found.connection)
+}
+
 /// `None` for what we cannot name, and for entries of a zone.
 fn read(family: u8, attributes: Attributes<'_>) -> Option<Found> {
     if attributes.u16(ZONE).is_some_and(|zone| zone != 0) {

@@ -2,11 +2,30 @@
 //! one likes, the tests here for a moment.
 
 use netstate::ipset::{Saved, Sets};
-use netstate::iptables::{self, Table};
-use netstate::nft::Family;
+use netstate::iptables;
+use netstate::nft::{Element, Family, Name, Table};
 
 use crate::nfnetlink::{Attributes, Messages};
-use crate::{ipset, ipvs};
+use crate::{conntrack, ipset, ipvs, nft};
+
+/// What the kernel might say when it lists an nftables table.
+pub fn nft_reply(bytes: &[u8]) {
+    for family in [Family::Ip, Family::Ip6] {
+        let table = Table::new(family, Name::constant("portolan-services"));
+        for (definition, elements) in nft::listing(&table, bytes) {
+            let fits = |element: &Element| element.key.types().eq(definition.key.iter().copied());
+            assert!(elements.iter().all(fits), "{definition:?} {elements:?}");
+        }
+    }
+}
+
+/// What the kernel might say when it lists connections.
+pub fn conntrack_reply(bytes: &[u8]) {
+    for message in Messages::new(bytes) {
+        let connection = conntrack::entry(message.attributes());
+        assert!(connection.is_none_or(|connection| !connection.to_string().is_empty()));
+    }
+}
 
 /// What the kernel might say when it lists IPVS services and destinations.
 pub fn ipvs_reply(bytes: &[u8]) {
@@ -37,7 +56,7 @@ pub fn ipset_reply(bytes: &[u8]) {
 /// What `iptables-save` might print, of either family: what is read of it is printed and read again as the same.
 pub fn iptables_save(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    for (family, table) in [(Family::Ip, Table::Nat), (Family::Ip6, Table::Filter)] {
+    for (family, table) in [(Family::Ip, iptables::Table::Nat), (Family::Ip6, iptables::Table::Filter)] {
         let Ok(chains) = iptables::parse(family, table, &text) else {
             continue;
         };
@@ -51,10 +70,23 @@ pub fn iptables_save(bytes: &[u8]) {
 mod tests {
     use netstate::ipset::{self as sets, IpPort, Member, SetKind, SetName};
     use netstate::ipvs::{Op, Scheduler, ServiceId, Settings};
-    use netstate::nft::L4Protocol;
+    use netstate::nft::{self as nft_values, L4Protocol, SetDefinition, Transaction, Type, Value};
     use proptest::prelude::*;
 
     use super::*;
+
+    fn element() -> Element {
+        Element::key([Value::Protocol(L4Protocol::TCP), Value::Port(443)])
+    }
+
+    /// A set with an element, as it is written.
+    fn nft_batch() -> Vec<u8> {
+        let (set, definition) = (Name::constant("s"), SetDefinition::set([Type::Protocol, Type::Port]));
+        let add = nft_values::Op::AddSet { set: set.clone(), definition: definition.clone() };
+        let fill = nft_values::Op::AddElements { set, definition, elements: vec![element()] };
+        let table = Table::new(Family::Ip, Name::constant("t"));
+        nft::messages(&Transaction { table, ops: vec![add, fill] })
+    }
 
     /// Messages that say something, to be damaged.
     fn seeds() -> Vec<Vec<u8>> {
@@ -69,6 +101,7 @@ mod tests {
         let add = sets::Op::Add { set, members: vec![Member::IpPort(at)] };
         let mut seeds: Vec<Vec<u8>> = ops.iter().map(ipvs::message).collect();
         seeds.extend([create, add].iter().map(ipset::message));
+        seeds.push(nft_batch());
         seeds.push(seeds.concat());
         seeds
     }
@@ -115,6 +148,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            nft_reply(&bytes);
+            conntrack_reply(&bytes);
             ipvs_reply(&bytes);
             ipset_reply(&bytes);
             iptables_save(&bytes);
@@ -141,7 +176,7 @@ mod tests {
 
         #[test]
         fn damaged_messages_can_be_read(
-            seed in 0usize..5,
+            seed in 0usize..6,
             damages in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
         ) {
             let mut bytes = seeds().swap_remove(seed);
@@ -149,8 +184,19 @@ mod tests {
                 let place = place.index(bytes.len());
                 bytes[place] = byte;
             }
+            nft_reply(&bytes);
+            conntrack_reply(&bytes);
             ipvs_reply(&bytes);
             ipset_reply(&bytes);
         }
+    }
+
+    /// What we send has the shape of what is listed.
+    #[test]
+    fn a_written_set_is_read_as_a_listing() {
+        let table = Table::new(Family::Ip, Name::constant("t"));
+        let sets = nft::listing(&table, &nft_batch());
+        assert_eq!(sets.len(), 1);
+        assert_eq!(sets[0].1, [element()]);
     }
 }

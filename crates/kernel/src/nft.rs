@@ -15,6 +15,14 @@ mod lift;
 mod lower;
 mod observe;
 
+pub(crate) use observe::listing;
+
+/// The messages of a transaction.
+#[cfg(test)]
+pub(crate) fn messages(transaction: &Transaction) -> Vec<u8> {
+    batch::Batch::new(transaction, false, |_| 1000).expect("a transaction that can be written").bytes
+}
+
 use std::io;
 
 use netstate::nft::{Element, Name, NftError, NftPort, Ruleset, SetDefinition, Table, Transaction};

@@ -12,7 +12,7 @@ use netstate::nft::{
 use super::batch::{self, INTERVAL_END, VERDICT_TYPE, message, set_flag};
 use super::bytecode::{Expression, RawVerdict, read_value};
 use super::{layout, lift, lower};
-use crate::nfnetlink::{Attributes, Message, Socket, Writer, kind};
+use crate::nfnetlink::{Attributes, Message, Messages, Socket, Writer, kind};
 
 /// Reads a whole table; `None` if there is none.
 pub(super) fn table(socket: &mut Socket, table: &Table) -> Result<Option<Ruleset>, NftError> {
@@ -232,6 +232,26 @@ fn read_chain(attributes: Attributes<'_>) -> Option<(Name, Chain)> {
         }),
     };
     Some((name, Chain { base, rules: Vec::new() }))
+}
+
+/// Reads messages of a listing in whatever order, each as all that it may be, and gives the elements of sets, which follow
+/// their definition.
+pub(crate) fn listing(table: &Table, bytes: &[u8]) -> Vec<(SetDefinition, Vec<Element>)> {
+    let mut definition = None;
+    let mut sets = Vec::new();
+    for message in Messages::new(bytes) {
+        let attributes = message.attributes();
+        // Only what they might do to us is of interest.
+        let _ = (read_chain(attributes), read_rule(table, attributes));
+        if let (Some(definition), Some(list)) = (&definition, attributes.nest(3)) {
+            let entries =
+                list.into_iter().filter_map(|(_, entry)| read_entry(definition, Attributes::new(entry)));
+            let elements = assemble(definition, entries.collect());
+            sets.extend(elements.map(|elements| (definition.clone(), elements)));
+        }
+        definition = read_definition(attributes).or(definition);
+    }
+    sets
 }
 
 fn read_rule(table: &Table, attributes: Attributes<'_>) -> Option<(Name, Rule)> {
