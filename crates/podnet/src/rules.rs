@@ -16,6 +16,8 @@ pub(crate) struct Rules {
     published: Published,
     /// How often anybody had committed when our tables were last known to be right.
     generation: Option<u32>,
+    /// The kernel has no nftables, which was said.
+    is_unsupported: bool,
 }
 
 impl Rules {
@@ -24,12 +26,22 @@ impl Rules {
         nft: Box<dyn NftPort + Send>,
         conntrack: Box<dyn ConntrackPort + Send>,
     ) -> Self {
-        Self { config, nft, conntrack, published: Published::new(), generation: None }
+        Self { config, nft, conntrack, published: Published::new(), generation: None, is_unsupported: false }
     }
 
     /// Sees to the masquerade; how many changes that took. Host ports stay as they are.
+    ///
+    /// A kernel without nftables still has a pod network, from which nothing outside the cluster can be reached.
     pub(crate) fn set_up(&mut self) -> Result<usize, PodnetError> {
-        self.write(&plan::masquerade(&self.config))
+        match self.write(&plan::masquerade(&self.config)) {
+            Err(PodnetError::Nft(error)) if error.is_unsupported() => {
+                if !std::mem::replace(&mut self.is_unsupported, true) {
+                    tracing::warn!(%error, "no nftables here: pods keep their addresses when they leave the cluster");
+                }
+                Ok(0)
+            }
+            written => written,
+        }
     }
 
     pub(crate) fn published(&self) -> &Published {

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use netstate::iptables::{IptablesError, Variant};
-use netstate::nft::Family;
+use netstate::nft::{Family, Name, NftPort as _, Op, Table, Transaction};
 
 use super::run;
 use crate::netns::Netns;
+use crate::nft::Nftables;
 
 /// The two programs of one variant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(super) struct Programs {
     pub restore: PathBuf,
 }
 
-/// The variant that holds rules already, or the one that is called `iptables` here.
+/// The variant that holds rules already, or the one that is called `iptables` here, if the kernel can do that.
 pub(super) fn preferred(family: Family, netns: &Netns) -> Result<Programs, IptablesError> {
     let plain = plain(family, netns)?;
     let others = [Variant::Nft, Variant::Legacy].map(|variant| installed(family, variant).ok());
@@ -31,6 +32,9 @@ pub(super) fn preferred(family: Family, netns: &Netns) -> Result<Programs, Iptab
     }
     match (best, plain) {
         (Some((held, programs)), plain) if held > Held::default() || plain.is_none() => Ok(programs),
+        (_, Some(plain)) if plain.variant == Variant::Nft && !takes_tables(family, netns) => {
+            Ok(installed(family, Variant::Legacy).unwrap_or(plain))
+        }
         (_, Some(plain)) => Ok(plain),
         (_, None) => Err(IptablesError::NotInstalled { program: word(family, "-restore") }),
     }
@@ -55,6 +59,14 @@ fn plain(family: Family, netns: &Netns) -> Result<Option<Programs>, IptablesErro
     // Before 1.8 there was one variant only, and it did not say which.
     let variant = if version.contains("nf_tables") { Variant::Nft } else { Variant::Legacy };
     Ok(Some(Programs { variant, save, restore }))
+}
+
+/// Whether the kernel has nftables for this family: it takes a table, which is gone in the same moment.
+fn takes_tables(family: Family, netns: &Netns) -> bool {
+    let mut probe = Transaction::new(Table::new(family, Name::constant("portolan-probe")));
+    probe.ops.extend([Op::AddTable, Op::DeleteTable]);
+    let taken = netns.run(|| Nftables::open().and_then(|mut nft| nft.commit(&probe)));
+    taken.is_ok_and(|taken| taken.is_ok())
 }
 
 /// What a variant holds: a kubelet's hint counts before any number of rules.

@@ -48,7 +48,8 @@ impl Iptables {
     /// uses it later.
     ///
     /// Of the two variants it takes, as Kubernetes' `iptables-wrapper` does, the one that a kubelet's hint is in; else
-    /// the one with more rules; and where there are none, the one that is called `iptables` here.
+    /// the one with more rules; and where there are none, the one that is called `iptables` here, unless that is the nft
+    /// variant and the kernel has no nftables.
     ///
     /// # Errors
     /// [`IptablesError::NotInstalled`]. Missing rights show only when rules are read.

@@ -17,7 +17,7 @@ use super::isolation::{in_fresh_namespace, run};
 
 #[test]
 fn inside_user_mode_linux() {
-    uml::rerun("ipvs::under_ip_vs");
+    uml::rerun(uml::Machine::SMALL, "ipvs::under_ip_vs");
 }
 
 #[test]

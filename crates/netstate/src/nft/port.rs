@@ -89,6 +89,11 @@ impl NftError {
         self.errno_kind() == Some(io::ErrorKind::NotFound)
     }
 
+    /// The kernel has no nftables for this family, or lacks a part of it (`EOPNOTSUPP`).
+    pub fn is_unsupported(&self) -> bool {
+        self.errno_kind() == Some(io::ErrorKind::Unsupported)
+    }
+
     /// The same call may succeed later without any change of ours.
     ///
     /// `EINTR`, `EAGAIN`, `EBUSY`, `ENOBUFS` and `ENOMEM` are; a malformed request is not.

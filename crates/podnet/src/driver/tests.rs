@@ -85,6 +85,19 @@ fn id(number: u8) -> SandboxId {
     SandboxId::new(format!("sandbox-{number}"))
 }
 
+/// What such a kernel lacks comes when it is there.
+#[test]
+fn a_kernel_without_nftables_has_a_pod_network_all_the_same() {
+    let node = Node::new();
+    node.nft.fail_next_commit(95);
+    let network = node.start_agent();
+    node.start(1);
+    network.add(&id(1), &namespace(1)).unwrap();
+    assert_eq!((node.nft.commits().len(), node.pod_links().len()), (0, 1));
+    network.setup_node().unwrap();
+    assert_eq!(node.nft.commits().len(), 1, "the masquerade");
+}
+
 #[test]
 fn a_second_agent_finds_the_node_set_up_and_changes_nothing() {
     let node = Node::new();

@@ -57,7 +57,7 @@ fn ipvs_by_the_tracer() {
 
 #[test]
 fn ipvs_inside_user_mode_linux() {
-    uml::rerun("ipvs_by_the_kernel");
+    uml::rerun(uml::Machine::SMALL, "ipvs_by_the_kernel");
 }
 
 #[test]

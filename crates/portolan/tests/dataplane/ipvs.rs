@@ -21,7 +21,7 @@ const STICKY: &str = "10.96.0.1:443";
 
 #[test]
 fn ipvs_over_time_inside_user_mode_linux() {
-    uml::rerun("ipvs::under_ip_vs");
+    uml::rerun(uml::Machine::SMALL, "ipvs::under_ip_vs");
 }
 
 /// httpd-svc, and a Service that remembers its clients for three hours, as the Service `kubernetes` of the articles.

@@ -112,14 +112,19 @@ pub struct Lab {
     _alone: MutexGuard<'static, ()>,
 }
 
+/// Held by whoever has a lab, or needs the machine as much: one at a time is quicker than all at once.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Lab {
     /// `portolan lab up` with further arguments.
     pub fn up(arguments: &[&str]) -> Self {
-        static ALONE: Mutex<()> = Mutex::new(());
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // First of all, so that nothing is there to be taken down when this fails.
         state();
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let lab = Self { name, _alone: alone };
         run(lab.portolan(&["lab", "up"]).args(arguments));

@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Lab, eventually, project, text};
+use crate::harness::{Lab, alone, eventually, project, text};
 
 /// What runs the application and the load: of this machine, for pods too, which see its programs.
 const PYTHON: &str = "/usr/bin/python3";
@@ -25,6 +25,21 @@ fn a_rolling_update_loses_nothing_in_iptables_mode() {
 #[test]
 fn a_rolling_update_loses_nothing_in_userspace_mode() {
     a_rolling_update_loses_nothing("userspace");
+}
+
+/// In a kernel that has ip_vs.
+#[test]
+fn a_rolling_update_loses_nothing_in_ipvs_mode() {
+    let _alone = alone();
+    uml::rerun(uml::Machine::LARGE, "rollout::under_ip_vs");
+}
+
+mod under_ip_vs {
+    #[test]
+    #[ignore = "runs inside User-Mode Linux"]
+    fn a_rolling_update_loses_nothing() {
+        super::a_rolling_update_loses_nothing("ipvs");
+    }
 }
 
 fn a_rolling_update_loses_nothing(mode: &str) {
