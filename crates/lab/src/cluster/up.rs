@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use kernel::netns;
@@ -21,6 +21,9 @@ use crate::topology::{self, names};
 
 /// How long the nodes may take until they are ready.
 const READY: Duration = Duration::from_secs(60);
+
+/// How often to look meanwhile whether every process still runs: one that was found so may have been about to end.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
 /// Makes the lab that is asked for; a lab that is there already is healed.
 ///
@@ -59,10 +62,16 @@ pub async fn up(state: &StateRoot, request: &LabRequest) -> Result<()> {
     let step = progress.step("nodes");
     start_agents(state, &spec, &paths, &cgroup)?;
     let client = client(&paths).await?;
-    let not_ready = status::wait_for_nodes(&client, &spec, READY, |ready| {
-        step.detail(&format!("{ready} of {nodes} ready"));
-    })
-    .await?;
+    let begin = Instant::now();
+    let not_ready = loop {
+        let detail = |ready| step.detail(&format!("{ready} of {nodes} ready"));
+        let not_ready = status::wait_for_nodes(&client, &spec, LOOK_AGAIN, detail).await?;
+        if not_ready.is_empty() || begin.elapsed() > READY {
+            break not_ready;
+        }
+        start_control_plane(state, &spec, &paths, &cgroup)?;
+        start_agents(state, &spec, &paths, &cgroup)?;
+    };
     if !not_ready.is_empty() {
         bail!(
             "not ready after {} s: {}; their logs are {}/nodes/*/log",
