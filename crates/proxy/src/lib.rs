@@ -19,6 +19,7 @@ mod local;
 mod mode;
 pub mod nftables;
 pub mod node_names;
+mod own_tables;
 #[cfg(test)]
 mod sample;
 mod stale;

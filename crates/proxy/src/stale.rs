@@ -10,13 +10,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::{EndpointAddress, Port, Protocol};
-use netstate::conntrack::{Connection, Filter};
+use netstate::conntrack::{Connection, ConntrackError, ConntrackPort, Filter};
 use netstate::nft::L4Protocol;
 
 use crate::books::Delta;
 use crate::doors::{Behind, Door, Slots};
 
 const ALL_UDP: Filter = Filter::protocol(L4Protocol::UDP);
+
+/// Forgets the connections that these filters mean, and says how many. Without filters nothing is read.
+pub(crate) fn forget(
+    conntrack: &mut (impl ConntrackPort + ?Sized),
+    filters: &[Filter],
+) -> Result<usize, ConntrackError> {
+    if filters.is_empty() { Ok(0) } else { conntrack.delete(filters) }
+}
 
 /// The connections to forget after a change.
 pub(crate) fn after_change(delta: &Delta) -> Vec<Filter> {

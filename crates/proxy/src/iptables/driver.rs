@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{AddressFamily, Changes, Port, ServiceKey, Snapshot};
-use netstate::conntrack::{ConntrackPort, Filter};
+use netstate::conntrack::ConntrackPort;
 use netstate::iptables::{
     ChainName, Chains, Desired, IptablesError, IptablesPort, Match, Scope, Stamp, Table, Transaction,
     Variant, diff,
@@ -151,7 +151,7 @@ impl<P: IptablesPort> Half<P> {
             let connections = conntrack.list(&[stale::udp()])?;
             let own = snapshot.node(&context.node).map_or(&[][..], |node| &node.addresses);
             report.connections =
-                forget(conntrack, &stale::among(&connections, own, &before, &everything.doors))?;
+                stale::forget(conntrack, &stale::among(&connections, own, &before, &everything.doors))?;
         }
         self.committed = Some(committed);
         Ok(report)
@@ -249,7 +249,7 @@ impl<P: IptablesPort> Half<P> {
             })
             .collect();
         let changes = self.restore(transactions)?;
-        let connections = forget(conntrack, &stale::after_change(delta))?;
+        let connections = stale::forget(conntrack, &stale::after_change(delta))?;
         Ok(SyncReport { changes, connections, affinities: 0 })
     }
 
@@ -367,13 +367,6 @@ impl Committed {
             detail: Detail::Full,
         }
     }
-}
-
-fn forget(conntrack: &mut impl ConntrackPort, filters: &[Filter]) -> Result<usize, SyncError> {
-    if filters.is_empty() {
-        return Ok(0);
-    }
-    Ok(conntrack.delete(filters)?)
 }
 
 impl<P: IptablesPort + Send, C: ConntrackPort + Send> Dataplane for IptablesProxy<P, C> {

@@ -231,10 +231,7 @@ impl IpvsProxy {
             kept.marks.retain(|at| !marked_before.contains(at) || marked_after.contains(at));
         }
         report.changes += self.write_some(kept.family, change)?;
-        let filters = stale::after_change(&delta);
-        if !filters.is_empty() {
-            report.connections += self.ports.conntrack.delete(&filters)?;
-        }
+        report.connections += stale::forget(&mut *self.ports.conntrack, &stale::after_change(&delta))?;
         Ok(kept)
     }
 
@@ -328,7 +325,7 @@ impl IpvsProxy {
         let connections = self.ports.conntrack.list(&[stale::udp()])?;
         let own: Vec<IpAddr> = own.iter().copied().collect();
         let filters = stale::among(&connections, &own, before, &everything.doors);
-        if filters.is_empty() { Ok(0) } else { Ok(self.ports.conntrack.delete(&filters)?) }
+        Ok(stale::forget(&mut *self.ports.conntrack, &filters)?)
     }
 }
 

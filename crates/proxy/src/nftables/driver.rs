@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{AddressFamily, Changes, ServiceKey, Snapshot};
-use netstate::conntrack::{ConntrackPort, Filter};
+use netstate::conntrack::ConntrackPort;
 use netstate::nft::{Missing, NftPort, Op, Transaction, diff};
 
 use super::affinity;
@@ -10,6 +10,7 @@ use super::plan::{self, Shapes};
 use crate::books::{Books, Fragment};
 use crate::door_words::FAMILIES;
 use crate::doors::{Door, ServicePlan, Slots, plan_service};
+use crate::own_tables::OwnTables;
 use crate::stale;
 use crate::{Dataplane, NodeContext, SyncError, SyncReport};
 
@@ -20,12 +21,10 @@ use crate::{Dataplane, NodeContext, SyncError, SyncReport};
 #[derive(Debug)]
 pub struct NftablesProxy<N, C> {
     context: NodeContext,
-    nft: N,
+    tables: OwnTables<N>,
     conntrack: C,
     /// `None`: the kernel may hold anything.
     committed: Option<[Committed; 2]>,
-    /// The kernel's, when only we have written since it was observed.
-    generation: u32,
 }
 
 /// What the table of one family holds.
@@ -42,12 +41,11 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
     /// A proxy that has not looked at the kernel yet. Both ports must belong to the node's network
     /// namespace.
     pub fn new(context: NodeContext, nft: N, conntrack: C) -> Self {
-        Self { context, nft, conntrack, committed: None, generation: 0 }
+        Self { context, tables: OwnTables::new(nft), conntrack, committed: None }
     }
 
     fn sync_everything(&mut self, snapshot: &Snapshot<'_>) -> Result<SyncReport, SyncError> {
-        // Before it is observed: a change meanwhile then shows as one, and is looked at once more.
-        self.generation = self.nft.generation()?;
+        self.tables.begin()?;
         let mut report = SyncReport::default();
         let [v4, v6] = FAMILIES.map(|family| self.sync_family(snapshot, family, &mut report));
         self.committed = Some([v4?, v6?]);
@@ -61,7 +59,7 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
         family: AddressFamily,
         report: &mut SyncReport,
     ) -> Result<Committed, SyncError> {
-        let observed = self.nft.observe(&layout::table(family))?;
+        let observed = self.tables.observe(&layout::table(family))?;
         let slots = observed.as_ref().map(plan::observed_slots).unwrap_or_default();
         let mut books = Books::default();
         let plans = snapshot
@@ -81,7 +79,7 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
             drop(observed);
             books.warn_of_contests(&everything);
 
-            report.changes += self.commit(&transaction)?;
+            report.changes += self.tables.commit(&transaction)?;
             report.connections += self.forget_among_all(snapshot, &slots, &everything)?;
             report.affinities += self.forget_clients(family, &books)?;
         }
@@ -120,8 +118,8 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
         let transaction = plan::transaction(&self.context, *family, shapes, &delta);
         books.warn_of_contests(&delta.after);
 
-        report.changes += self.commit(&transaction)?;
-        report.connections += self.forget_connections(&stale::after_change(&delta))?;
+        report.changes += self.tables.commit(&transaction)?;
+        report.connections += stale::forget(&mut self.conntrack, &stale::after_change(&delta))?;
         if affinity::may_be_stale(&delta) {
             report.affinities += self.forget_clients(*family, books)?;
         }
@@ -138,15 +136,6 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
         plan_service(snapshot, key, family, &self.context, slots_before)
     }
 
-    fn commit(&mut self, transaction: &Transaction) -> Result<usize, SyncError> {
-        if transaction.is_empty() {
-            return Ok(0);
-        }
-        self.nft.commit(transaction)?;
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        Ok(transaction.weight())
-    }
-
     fn forget_among_all(
         &mut self,
         snapshot: &Snapshot<'_>,
@@ -155,21 +144,15 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
     ) -> Result<usize, SyncError> {
         let connections = self.conntrack.list(&[stale::udp()])?;
         let own = snapshot.node(&self.context.node).map_or(&[][..], |node| &node.addresses);
-        self.forget_connections(&stale::among(&connections, own, before, &everything.doors))
-    }
-
-    fn forget_connections(&mut self, filters: &[Filter]) -> Result<usize, SyncError> {
-        if filters.is_empty() {
-            return Ok(0);
-        }
-        Ok(self.conntrack.delete(filters)?)
+        let filters = stale::among(&connections, own, before, &everything.doors);
+        Ok(stale::forget(&mut self.conntrack, &filters)?)
     }
 
     /// After the commit, so that no packet can be led to a vanished endpoint again meanwhile.
     fn forget_clients(&mut self, family: AddressFamily, books: &Books) -> Result<usize, SyncError> {
         let table = layout::table(family);
         let definition = layout::affinity_definition(family);
-        let remembered = self.nft.elements(&table, &AFFINITY, &definition)?;
+        let remembered = self.tables.elements(&table, &AFFINITY, &definition)?;
         let keys = affinity::stale(&remembered, books);
         if keys.is_empty() {
             return Ok(0);
@@ -181,7 +164,7 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
             keys,
             missing: Missing::Ignore,
         });
-        self.commit(&transaction)
+        Ok(self.tables.commit(&transaction)?)
     }
 }
 
@@ -195,19 +178,12 @@ impl<N: NftPort + Send, C: ConntrackPort + Send> Dataplane for NftablesProxy<N, 
     }
 
     fn may_be_disturbed(&mut self) -> Result<bool, SyncError> {
-        Ok(self.committed.is_some() && self.nft.generation()? != self.generation)
+        Ok(self.committed.is_some() && self.tables.is_disturbed()?)
     }
 
     fn cleanup(&mut self) -> Result<(), SyncError> {
         self.committed = None;
-        for family in FAMILIES {
-            let mut transaction = Transaction::new(layout::table(family));
-            transaction.ops.push(Op::DeleteTable);
-            match self.nft.commit(&transaction) {
-                Err(error) if !error.is_not_found() => return Err(error.into()),
-                Ok(()) | Err(_) => {}
-            }
-        }
+        self.tables.delete(FAMILIES.map(layout::table))?;
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{AddressFamily, Changes, ServiceKey, Snapshot};
-use netstate::conntrack::{ConntrackPort, Filter};
-use netstate::nft::{NftPort, Op, Transaction, diff};
+use netstate::conntrack::ConntrackPort;
+use netstate::nft::{NftPort, diff};
 use netstate::relay::{RelayError, RelayPort};
 
 use super::plan::{self, View};
@@ -11,6 +11,8 @@ use super::{layout, stale};
 use crate::books::{Books, Fragment};
 use crate::door_words::FAMILIES;
 use crate::doors::{Door, ServicePlan, Slots, plan_service};
+use crate::own_tables::OwnTables;
+use crate::stale::forget;
 use crate::{Dataplane, NodeContext, SyncError, SyncReport};
 
 /// The userspace mode of one node.
@@ -20,13 +22,11 @@ use crate::{Dataplane, NodeContext, SyncError, SyncReport};
 #[derive(Debug)]
 pub struct UserspaceProxy<N, R, C> {
     context: NodeContext,
-    nft: N,
+    tables: OwnTables<N>,
     relays: R,
     conntrack: C,
     /// `None`: the kernel may hold anything.
     committed: Option<[Committed; 2]>,
-    /// The kernel's, when only we have written since it was observed.
-    generation: u32,
     /// Relays that were ever opened and not removed since, whatever came between.
     open: BTreeSet<RelayKey>,
     /// Why the last sync could not open a relay.
@@ -48,19 +48,17 @@ impl<N: NftPort, R: RelayPort, C: ConntrackPort> UserspaceProxy<N, R, C> {
     pub fn new(context: NodeContext, nft: N, relays: R, conntrack: C) -> Self {
         Self {
             context,
-            nft,
+            tables: OwnTables::new(nft),
             relays,
             conntrack,
             committed: None,
-            generation: 0,
             open: BTreeSet::new(),
             failure: None,
         }
     }
 
     fn sync_everything(&mut self, snapshot: &Snapshot<'_>) -> Result<SyncReport, SyncError> {
-        // Before it is observed: a change meanwhile then shows as one, and is looked at once more.
-        self.generation = self.nft.generation()?;
+        self.tables.begin()?;
         let mut report = SyncReport::default();
         let [v4, v6] = FAMILIES.map(|family| self.sync_family(snapshot, family, &mut report));
         self.committed = Some([v4?, v6?]);
@@ -74,7 +72,7 @@ impl<N: NftPort, R: RelayPort, C: ConntrackPort> UserspaceProxy<N, R, C> {
         family: AddressFamily,
         report: &mut SyncReport,
     ) -> Result<Committed, SyncError> {
-        let observed = self.nft.observe(&layout::table(family))?;
+        let observed = self.tables.observe(&layout::table(family))?;
         let doors_before = observed.as_ref().map(plan::observed_doors).unwrap_or_default();
         let (mut books, mut ports) = (Books::default(), Ports::default());
         let mut plans = BTreeMap::new();
@@ -93,7 +91,7 @@ impl<N: NftPort, R: RelayPort, C: ConntrackPort> UserspaceProxy<N, R, C> {
         if has_table {
             let transaction = diff(observed.as_ref(), &plan::desired(&self.context, family, view));
             drop(observed);
-            report.changes += self.commit(&transaction)?;
+            report.changes += self.tables.commit(&transaction)?;
         }
         let of_family = self.open.iter().filter(|relay| relay.family == family);
         let gone = of_family.filter(|relay| ports.of(relay).is_none()).cloned().collect();
@@ -101,7 +99,8 @@ impl<N: NftPort, R: RelayPort, C: ConntrackPort> UserspaceProxy<N, R, C> {
         if has_table {
             let connections = self.conntrack.list(&[stale::udp()])?;
             let own = snapshot.node(&self.context.node).map_or(&[][..], |node| &node.addresses);
-            report.connections += self.forget(&stale::among(&connections, own, &doors_before, view))?;
+            report.connections +=
+                forget(&mut self.conntrack, &stale::among(&connections, own, &doors_before, view))?;
         }
         Ok(Committed { family, has_table, books, ports })
     }
@@ -143,10 +142,10 @@ impl<N: NftPort, R: RelayPort, C: ConntrackPort> UserspaceProxy<N, R, C> {
         let relays: Vec<(&RelayKey, u16)> = keys.iter().flat_map(|key| ports.service(key)).collect();
         let before = View { doors: &delta.before, ports: [&ports_before, ports], relays: &relays_before };
         let after = View { doors: &delta.after, ports: [ports; 2], relays: &relays };
-        report.changes += self.commit(&plan::transaction(*family, before, after))?;
+        report.changes += self.tables.commit(&plan::transaction(*family, before, after))?;
         let gone = relays_before.iter().map(|(relay, _)| *relay).filter(|relay| ports.of(relay).is_none());
         self.remove_relays(gone.cloned().collect());
-        report.connections += self.forget(&stale::after_change(before, after))?;
+        report.connections += forget(&mut self.conntrack, &stale::after_change(before, after))?;
         Ok(committed)
     }
 
@@ -189,22 +188,6 @@ impl<N: NftPort, R: RelayPort, C: ConntrackPort> UserspaceProxy<N, R, C> {
             self.open.remove(&relay);
         }
     }
-
-    fn commit(&mut self, transaction: &Transaction) -> Result<usize, SyncError> {
-        if transaction.is_empty() {
-            return Ok(0);
-        }
-        self.nft.commit(transaction)?;
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        Ok(transaction.weight())
-    }
-
-    fn forget(&mut self, filters: &[Filter]) -> Result<usize, SyncError> {
-        if filters.is_empty() {
-            return Ok(0);
-        }
-        Ok(self.conntrack.delete(filters)?)
-    }
 }
 
 impl<N: NftPort + Send, R: RelayPort + Send, C: ConntrackPort + Send> Dataplane for UserspaceProxy<N, R, C> {
@@ -225,19 +208,12 @@ impl<N: NftPort + Send, R: RelayPort + Send, C: ConntrackPort + Send> Dataplane 
     }
 
     fn may_be_disturbed(&mut self) -> Result<bool, SyncError> {
-        Ok(self.committed.is_some() && self.nft.generation()? != self.generation)
+        Ok(self.committed.is_some() && self.tables.is_disturbed()?)
     }
 
     fn cleanup(&mut self) -> Result<(), SyncError> {
         self.committed = None;
-        for family in FAMILIES {
-            let mut transaction = Transaction::new(layout::table(family));
-            transaction.ops.push(Op::DeleteTable);
-            match self.nft.commit(&transaction) {
-                Err(error) if !error.is_not_found() => return Err(error.into()),
-                Ok(()) | Err(_) => {}
-            }
-        }
+        self.tables.delete(FAMILIES.map(layout::table))?;
         let all = self.open.iter().cloned().collect();
         self.remove_relays(all);
         Ok(())
