@@ -12,4 +12,4 @@ mod figures;
 pub mod objects;
 
 pub use client::{Answer, Client, Error, Lines};
-pub use figures::{Report, Samples};
+pub use figures::{Figure, Report, Samples, Target};

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use load::{Client, Report, Samples, objects};
+use load::{Client, Report, Samples, Target, objects};
 use serde_json::Value;
 
 use server::ServerProcess;
@@ -59,10 +59,11 @@ fn main() {
         return server::run(PathBuf::from(folder));
     }
     let options = options();
-    let mut report = Report::new(format!("API server, {} objects", options.objects));
+    let mut report = Report::new("api", format!("API server, {} objects", options.objects));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(measure(&options, &mut report));
     print!("{report}");
+    report.save().unwrap();
     if let Some(path) = &options.json {
         std::fs::write(path, report.to_json().to_string()).unwrap();
     }
@@ -92,7 +93,7 @@ async fn measure(options: &Options, report: &mut Report) {
     lists(&client, report).await;
     report.row("resident memory after the lists", server.resident(), "MB", None);
     watches::measure(&client, report).await;
-    report.row("resident memory after all of this", server.resident(), "MB", Some("<= 500"));
+    report.row("resident memory after all of this", server.resident(), "MB", Some(Target::AtMost(500.0)));
     report.row("most resident memory there ever was", server.peak(), "MB", None);
     report.row("store file", server.store_size(), "MB", None);
     let begin = Instant::now();
@@ -120,7 +121,7 @@ async fn creates(client: &Client, options: &Options, report: &mut Report) {
         report.row(what, f64::from(count) / began.elapsed().as_secs_f64(), "/s", None);
     }
     let rate = all.len() as f64 / begin.elapsed().as_secs_f64();
-    report.row("creates, all", rate, "/s", Some(">= 2000"));
+    report.row("creates, all", rate, "/s", Some(Target::AtLeast(2000.0)));
     report.row("a create, p50", all.percentile(0.5), "ms", None);
     report.row("a create, p99", all.percentile(0.99), "ms", None);
 }
@@ -166,7 +167,7 @@ async fn lists(client: &Client, report: &mut Report) {
         let (time, body) = timed("/api/v1/pods".to_owned()).await;
         (best, size) = (best.min(time), body.len());
     }
-    report.row("list of all Pods, best of 3", milliseconds(best), "ms", Some("<= 1000"));
+    report.row("list of all Pods, best of 3", milliseconds(best), "ms", Some(Target::AtMost(1000.0)));
     report.row("its size", size as f64 / 1e6, "MB", None);
     let (time, _) = timed("/api/v1/pods?labelSelector=tier%3Dfront".to_owned()).await;
     report.row("list of a quarter of the Pods, by label", milliseconds(time), "ms", None);

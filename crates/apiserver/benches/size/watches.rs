@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use load::{Client, Lines, Report, Samples};
+use load::{Client, Lines, Report, Samples, Target};
 use serde_json::json;
 
 const WATCHERS: usize = 100;
@@ -40,7 +40,12 @@ pub async fn measure(client: &Client, report: &mut Report) {
     assert_eq!(from_sent.len(), WATCHERS * WRITES as usize);
     let what = format!("{WATCHERS} watchers, {} writes/s", 1000 / PACE.as_millis());
     report.row(format!("{what}: sent to seen, p50"), from_sent.percentile(0.5), "ms", None);
-    report.row(format!("{what}: sent to seen, p99"), from_sent.percentile(0.99), "ms", Some("<= 5"));
+    report.row(
+        format!("{what}: sent to seen, p99"),
+        from_sent.percentile(0.99),
+        "ms",
+        Some(Target::AtMost(5.0)),
+    );
     report.row(format!("{what}: sent to seen, worst"), from_sent.percentile(1.0), "ms", None);
     report.row(format!("{what}: answered to seen, p50"), from_acknowledged.percentile(0.5), "ms", None);
     report.row(format!("{what}: answered to seen, p99"), from_acknowledged.percentile(0.99), "ms", None);

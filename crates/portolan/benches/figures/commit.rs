@@ -1,18 +1,14 @@
 //! The service proxy in nftables mode beside many Services: from an event that is taken in to the committed table.
 //!
-//! `cargo bench -p portolan --bench services -- [--services 10000] [--endpoints 10] [--json]`; needs root. The API server
-//! is left out: objects go into the index by hand, so what is measured is planning and the kernel.
-
-#![expect(clippy::print_stdout, reason = "its output is what a benchmark is for")]
+//! The API server is left out: objects go into the index by hand, so what is measured is planning and the kernel.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-use clap::Parser;
 use kernel::conntrack::Conntrack;
 use kernel::netns::TemporaryNamespace;
 use kernel::nft::Nftables;
-use load::{Report, Samples};
+use load::{Figure, Report, Samples, Target};
 use model::{
     AddressFamily, Endpoint, EndpointSlice, Index, Kind, Object, Port, Protocol, Service, ServiceKey,
     ServiceKind, ServicePort, SliceKey, SlicePort,
@@ -20,63 +16,59 @@ use model::{
 use proxy::nftables::NftablesProxy;
 use proxy::{Dataplane, NodeContext, SyncReport};
 
-/// Changes of each sort that are measured.
-const CHANGES: u32 = 200;
+use crate::Sizes;
 
-#[derive(Parser)]
-struct Arguments {
-    /// How many Services there are.
-    #[arg(long, default_value_t = 10_000)]
-    services: u32,
-    /// How many endpoints each has.
-    #[arg(long, default_value_t = 10)]
-    endpoints: u32,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-    /// Given by cargo.
-    #[arg(long, hide = true)]
-    bench: bool,
-}
-
-fn main() {
-    let arguments = Arguments::parse();
-    let node = TemporaryNamespace::new("bench-services").expect("a network namespace; run as root");
-    let report = node.run(|| measure(&arguments)).expect("enter the namespace");
-    if arguments.json {
-        println!("{}", report.to_json());
-    } else {
-        println!("{report}");
+/// Runs it at every size.
+pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
+    let mut report = Report::new("commit", "nftables mode, event in to committed");
+    for services in sizes.services(&[100, 1_000, 10_000, 50_000]) {
+        for endpoints in sizes.endpoints(&[2, 10]) {
+            let node = TemporaryNamespace::new("bench-commit")?;
+            node.run(|| Size { services, endpoints, rounds: sizes.rounds(200) }.measure(&mut report))?;
+        }
     }
+    Ok(report)
 }
 
-fn measure(arguments: &Arguments) -> Report {
-    let Arguments { services, endpoints, .. } = *arguments;
-    let mut report = Report::new(format!("nftables mode, {services} Services x {endpoints} endpoints"));
-    let before = resident();
-    let mut rig = Rig::new();
-    let begin = Instant::now();
-    rig.fill(services, endpoints);
-    report.row("objects into the index", milliseconds(begin), "ms", None);
-    let begin = Instant::now();
-    rig.sync();
-    report.row("first sync", milliseconds(begin), "ms", None);
-    rig.proxy = proxy();
-    let begin = Instant::now();
-    let again = rig.everything();
-    assert_eq!(again, SyncReport::default(), "a restart writes nothing");
-    report.row("restart with everything in the kernel", milliseconds(begin), "ms", None);
+/// One size.
+struct Size {
+    services: u32,
+    endpoints: u32,
+    rounds: u32,
+}
 
-    let number = |round: u32| round * 7919 % services;
-    let replaced = rig.rounds(|round| vec![slice(number(round), endpoints, true)]);
-    percentiles(&mut report, "one endpoint replaced", replaced, "<= 0.1");
-    let moved = rig.rounds(|round| vec![service(number(round), Some(30_000 + round as u16))]);
-    percentiles(&mut report, "a node port given", moved, "");
-    let more =
-        rig.rounds(|round| vec![service(services + round, None), slice(services + round, endpoints, false)]);
-    percentiles(&mut report, "a Service more, with its endpoints", more, "");
-    report.row("memory, with the index, after these changes", resident() - before, "MB", Some("<= 80"));
-    report
+impl Size {
+    fn measure(&self, report: &mut Report) {
+        let &Self { services, endpoints, rounds } = self;
+        let figure = |what: &str, value, unit| {
+            Figure::new(what, value, unit).mode("nftables").beside(services, endpoints)
+        };
+        let mut rig = Rig::new();
+        let begin = Instant::now();
+        rig.fill(services, endpoints);
+        report.push(figure("objects into the index", milliseconds(begin), "ms"));
+        let begin = Instant::now();
+        rig.sync();
+        report.push(figure("first sync", milliseconds(begin), "ms"));
+        rig.proxy = proxy();
+        let begin = Instant::now();
+        let again = rig.everything();
+        assert_eq!(again, SyncReport::default(), "a restart writes nothing");
+        report.push(figure("restart with everything in the kernel", milliseconds(begin), "ms"));
+
+        let number = |round: u32| round * 7919 % services;
+        let mut replaced =
+            rig.rounds(rounds, |round| vec![slice(number(round), endpoints, round / services % 2 == 0)]);
+        let p50 = figure("an endpoint replaced, p50", replaced.percentile(0.5), "ms");
+        report.push(p50.target(Target::AtMost(0.1)));
+        report.push(figure("an endpoint replaced, p99", replaced.percentile(0.99), "ms"));
+        let mut moved = rig.rounds(rounds, |round| vec![service(number(round), Some(30_000 + round as u16))]);
+        report.push(figure("a node port given, p50", moved.percentile(0.5), "ms"));
+        let mut more = rig.rounds(rounds, |round| {
+            vec![service(services + round, None), slice(services + round, endpoints, false)]
+        });
+        report.push(figure("a Service more, with its endpoints, p50", more.percentile(0.5), "ms"));
+    }
 }
 
 /// An index, and a proxy on a real kernel.
@@ -111,9 +103,9 @@ impl Rig {
     }
 
     /// Time from the event to the end of the commit.
-    fn rounds(&mut self, change: impl Fn(u32) -> Vec<Object>) -> Samples {
+    fn rounds(&mut self, rounds: u32, change: impl Fn(u32) -> Vec<Object>) -> Samples {
         let mut samples = Samples::default();
-        for round in 0..CHANGES {
+        for round in 0..rounds {
             let objects = change(round);
             let begin = Instant::now();
             objects.into_iter().for_each(|object| self.index.apply(object));
@@ -178,20 +170,6 @@ fn port(number: u16) -> Port {
     Port::try_from(i64::from(number)).expect("no port is 0 here")
 }
 
-fn percentiles(report: &mut Report, what: &str, mut samples: Samples, target: &str) {
-    let target = Some(target).filter(|target| !target.is_empty());
-    report.row(format!("{what}, p50"), samples.percentile(0.5), "ms", target);
-    report.row(format!("{what}, p99"), samples.percentile(0.99), "ms", None);
-}
-
 fn milliseconds(begin: Instant) -> f64 {
     begin.elapsed().as_secs_f64() * 1000.0
-}
-
-/// Resident memory of this process, in MB.
-fn resident() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("proc");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a resident set");
-    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<f64>().ok()).expect("a number")
-        / 1000.0
 }

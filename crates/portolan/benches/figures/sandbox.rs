@@ -1,38 +1,36 @@
-//! How long a sandbox's network takes: CNI ADD and DEL on a node with real links, 200 times.
-//!
-//! `cargo bench -p portolan`; needs root. Prints percentiles beside the target.
+//! How long a sandbox's network takes: CNI ADD and DEL on a node with real links.
 
-#![expect(clippy::print_stdout, reason = "its output is what a benchmark is for")]
-
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kernel::link::{Links, Namespaces};
 use kernel::netns::TemporaryNamespace;
 use kernel::nft::Nftables;
 use kernel::sysctl::Sysctls;
+use load::{Figure, Report, Samples, Target};
 use netstate::link::{Link, LinkKind, LinkName};
 use netstate::namespace::{LinkPort, NetworkState, Ownership, diff};
 use podnet::{Config, MemoryStore, PodNetwork, Ports, SandboxId};
 
-const ROUNDS: usize = 200;
+use crate::Sizes;
 
-fn main() {
-    let node = TemporaryNamespace::new("bench-node").expect("a network namespace; run as root");
-    let (add, delete) = node.run(measure).expect("enter the namespace");
-    println!("{:<72} {:>8} {:>8}", "pod network, 200 sandboxes", "ms", "target");
-    for (what, mut times, target) in [("ADD", add, "5.0"), ("DEL", delete, "")] {
-        times.sort();
-        for (name, index) in [("p50", ROUNDS / 2), ("p99", ROUNDS * 99 / 100)] {
-            println!(
-                "{:<72} {:>8.2} {target:>8}",
-                format!("{what}, {name}"),
-                times[index].as_secs_f64() * 1000.0
-            );
+/// Runs it.
+pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
+    let rounds = sizes.rounds(200);
+    let node = TemporaryNamespace::new("bench-node")?;
+    let (mut add, mut delete) = node.run(|| measure(rounds))?;
+    let mut report = Report::new("sandbox", format!("pod network, {rounds} sandboxes"));
+    let rate = f64::from(rounds) * 1000.0 / (add.total() + delete.total());
+    report.row("sandboxes made and taken away, one after another", rate, "/s", None);
+    for (what, times, target) in [("ADD", &mut add, Some(5.0)), ("DEL", &mut delete, None)] {
+        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+            let figure = Figure::new(format!("{what}, {name}"), times.percentile(share), "ms");
+            report.push(target.map_or(figure.clone(), |most| figure.target(Target::AtMost(most))));
         }
     }
+    Ok(report)
 }
 
-fn measure() -> (Vec<Duration>, Vec<Duration>) {
+fn measure(rounds: u32) -> (Samples, Samples) {
     let uplink = LinkName::constant("eth0");
     let links = Links::in_current().expect("netlink");
     let mut wanted = NetworkState::default();
@@ -53,8 +51,8 @@ fn measure() -> (Vec<Duration>, Vec<Duration>) {
     };
     let network = PodNetwork::new(config, ports).expect("a pod network");
     network.setup_node().expect("a node");
-    let (mut add, mut delete) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
+    let (mut add, mut delete) = (Samples::default(), Samples::default());
+    for round in 0..rounds {
         let pod = TemporaryNamespace::new("bench-pod").expect("a namespace");
         let sandbox = SandboxId::new(format!("sandbox-{round}"));
         let begin = Instant::now();
