@@ -3,14 +3,16 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use model::Protocol;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockopt, setsockopt, socket,
+    sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
@@ -128,7 +130,7 @@ impl Client {
         let length = match self {
             Self::Stream(stream) => {
                 stream.write_all(b"?")?;
-                stream.read(&mut answer)?
+                persist(|| stream.read(&mut answer))?
             }
             Self::Datagram(socket) => {
                 match socket.send(b"?") {
@@ -136,7 +138,7 @@ impl Client {
                     Err(error) if error.kind() == ErrorKind::PermissionDenied => 0,
                     sent => sent?,
                 };
-                socket.recv(&mut answer)?
+                persist(|| socket.recv(&mut answer))?
             }
         };
         let text = std::str::from_utf8(&answer[..length]).unwrap();
@@ -194,10 +196,38 @@ fn stream(patience: Duration, own: SocketAddr, to: SocketAddr) -> io::Result<Tcp
         sockopt::SendTimeout,
         &TimeVal::milliseconds(i64::try_from(patience.as_millis()).unwrap()),
     )?;
-    connect(descriptor.as_raw_fd(), &SockaddrStorage::from(to))?;
+    match connect(descriptor.as_raw_fd(), &SockaddrStorage::from(to)) {
+        // The attempt goes on; how it ends is asked for.
+        Err(Errno::EINTR) => connected(&descriptor, patience)?,
+        outcome => outcome?,
+    }
     let stream = TcpStream::from(descriptor);
     stream.set_read_timeout(Some(patience))?;
     Ok(stream)
+}
+
+/// Waits for the end of an attempt that goes on by itself.
+fn connected(socket: &OwnedFd, patience: Duration) -> io::Result<()> {
+    let timeout = PollTimeout::try_from(patience).map_err(|_| ErrorKind::InvalidInput)?;
+    let mut asked = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    match persist(|| poll(&mut asked, timeout).map_err(io::Error::from))? {
+        0 => Err(ErrorKind::TimedOut.into()),
+        _ => match getsockopt(socket, sockopt::SocketError)? {
+            0 => Ok(()),
+            code => Err(io::Error::from_raw_os_error(code)),
+        },
+    }
+}
+
+/// Calls again what a signal interrupted: a socket with a timeout is never resumed by the kernel, whatever the signal, and
+/// a machine that is stopped for a moment interrupts it too (signal(7)).
+fn persist<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 fn reply(outcome: io::Result<Reply>) -> Reply {

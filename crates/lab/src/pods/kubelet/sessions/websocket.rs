@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -35,6 +36,10 @@ pub(super) const AHEAD: usize = 16;
 pub(super) const PING: Duration = Duration::from_secs(5);
 /// How long a client may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// How old a session is at least when it is told that it failed: kubectl (1.32) makes its streams after the handshake and
+/// drops what comes before, the status too, and then takes the command for one that went well. What never started, such as
+/// a program that is not there, fails sooner than that on a fast node.
+const YOUNGEST_FAILURE: Duration = Duration::from_millis(100);
 /// Bytes of a tunnel on their way.
 const TUNNEL: usize = 64 << 10;
 
@@ -54,6 +59,7 @@ pub(super) async fn serve<F>(io: Io, run: impl FnOnce(SessionClient) -> F)
 where
     F: Future<Output = Option<Value>>,
 {
+    let begin = Instant::now();
     let (sink, source) = open(io).await;
     let (input_sender, input) = mpsc::channel(AHEAD);
     let (output, output_receiver) = mpsc::channel(AHEAD);
@@ -62,6 +68,9 @@ where
     let writer = tokio::spawn(write(sink, output_receiver));
     let status = run(SessionClient { input, output }).await;
     if let (Ok(Some(mut sink)), Some(status)) = (writer.await, status) {
+        if status["status"] == "Failure" {
+            sleep_until(begin + YOUNGEST_FAILURE).await;
+        }
         let ended = async {
             sink.send(message(STATUS, status.to_string().as_bytes())).await?;
             sink.send(goodbye()).await
