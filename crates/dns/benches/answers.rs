@@ -1,6 +1,7 @@
 //! CPU time and memory of answers, with 10,000 Services of 10 endpoints: from the decoded datagram to the encoded
 //! reply, and with the sockets around it.
-//! Run: `cargo bench -p portolan-dns`.
+//! Run: `cargo bench -p portolan-dns`. Without `--bench`, which cargo gives, a few of everything: `cargo test` runs that,
+//! to see that the answers are right.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -8,48 +9,100 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use figures::{Figure, Report, Target};
 use model::{Port, Protocol, Service, ServiceKey, ServicePort, SliceKey, SlicePort};
 use portolan_dns::{
     Endpoint, Kind, Metrics, Name, Object, PodNames, Query, Reply, Resolver, ResolverConfig, Server,
     SharedSite, SharedZone, Site, Slice, Sockets, Zone, ZoneConfig, answer,
 };
 
-const SERVICES: u32 = 10_000;
-const QUERIES: u32 = 300_000;
+const ENDPOINTS: u32 = 10;
+/// Queries that are on their way at the same time.
+const WINDOW: usize = 64;
 
-fn main() {
-    let before = resident();
-    let mut zone = zone();
-    println!("{:<44} {:>8} MB", "memory of 10,000 Services, 100,000 endpoints", (resident() - before) / 1024);
-    println!("{:<44} {:>8} MB", "resident memory of the whole process", resident() / 1024);
-    for (what, name) in [
-        ("a cluster name", "svc-NUMBER.default.svc.cluster.local"),
-        ("NXDOMAIN", "no-NUMBER.default.svc.cluster.local"),
-    ] {
-        let queries = queries(name);
-        let begin = Instant::now();
-        for message in queries.iter().cycle().take(QUERIES as usize) {
-            let Ok(query) = Query::parse(message) else { panic!("a query") };
-            let mut reply = Reply::to(&query, Some(query.datagram_limit()));
-            answer(&zone, &query, &mut reply);
-            std::hint::black_box(reply.finish());
-        }
-        report(&format!("{what}, without sockets"), begin.elapsed(), QUERIES);
-    }
-    let begin = Instant::now();
-    for number in 0..SERVICES {
-        zone.apply(slice(number, 11));
-    }
-    report("a changed EndpointSlice", begin.elapsed(), SERVICES);
-    with_sockets(zone);
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Size {
+    services: u32,
+    queries: u32,
 }
 
-fn report(what: &str, time: Duration, count: u32) {
-    println!("{what:<44} {:>8.2} µs", time.as_secs_f64() * 1e6 / f64::from(count));
+/// Names of one sort, and what they are answered with.
+struct Names {
+    what: &'static str,
+    /// `NUMBER` stands for a Service's.
+    pattern: &'static str,
+    /// The response code, in four bits.
+    code: u8,
+    answers: u8,
+}
+
+const CLUSTER: Names =
+    Names { what: "a cluster name", pattern: "svc-NUMBER.default.svc.cluster.local", code: 0, answers: 1 };
+const MISSING: Names =
+    Names { what: "NXDOMAIN", pattern: "no-NUMBER.default.svc.cluster.local", code: 3, answers: 0 };
+const OUTSIDE: Names =
+    Names { what: "a cached outside name", pattern: "www-NUMBER.example.com", code: 0, answers: 1 };
+
+fn main() -> std::io::Result<()> {
+    let is_measured = std::env::args().any(|argument| argument == "--bench");
+    let (services, queries) = if is_measured { (10_000, 300_000) } else { (100, 1_000) };
+    let mut findings = Findings {
+        size: Size { services, queries },
+        report: Report::new("dns", format!("cluster DNS, {queries} queries of each sort")),
+    };
+    let before = resident();
+    let mut zone = zone(services);
+    findings.push("memory of the zone", resident() - before, "MB", None);
+    findings.push("resident memory of the whole process", resident(), "MB", Some(50.0));
+    without_sockets(&mut zone, &mut findings);
+    with_sockets(zone, &mut findings);
+    if is_measured {
+        print!("{}", findings.report);
+    }
+    findings.report.save().map(drop)
+}
+
+/// What was found.
+struct Findings {
+    size: Size,
+    report: Report,
+}
+
+impl Findings {
+    fn push(&mut self, what: impl Into<String>, value: f64, unit: &'static str, at_most: Option<f64>) {
+        let figure = Figure::new(what, value, unit).beside(self.size.services, ENDPOINTS);
+        self.report.push(Figure { target: at_most.map(Target::AtMost), ..figure });
+    }
+}
+
+fn microseconds(time: Duration, count: u32) -> f64 {
+    time.as_secs_f64() * 1e6 / f64::from(count)
+}
+
+fn without_sockets(zone: &mut Zone, findings: &mut Findings) {
+    let Size { services, queries: count } = findings.size;
+    for names in [CLUSTER, MISSING] {
+        let queries = queries(names.pattern, services);
+        let begin = Instant::now();
+        for message in queries.iter().cycle().take(count as usize) {
+            let Ok(query) = Query::parse(message) else { panic!("a query") };
+            let mut reply = Reply::to(&query, Some(query.datagram_limit()));
+            answer(zone, &query, &mut reply);
+            std::hint::black_box(reply.finish());
+        }
+        let time = microseconds(begin.elapsed(), count);
+        findings.push(format!("{}, without sockets", names.what), time, "µs", None);
+    }
+    let begin = Instant::now();
+    for number in 0..services {
+        zone.apply(slice(number, ENDPOINTS + 1));
+    }
+    findings.push("a changed EndpointSlice", microseconds(begin.elapsed(), services), "µs", None);
 }
 
 /// The server on a thread of its own, whose CPU time counts; clients on another.
-fn with_sockets(zone: Zone) {
+fn with_sockets(zone: Zone, findings: &mut Findings) {
     let zone = SharedZone::new(zone);
     let upstream = upstream();
     let metrics = Arc::new(Metrics::default());
@@ -65,20 +118,18 @@ fn with_sockets(zone: Zone) {
         });
     });
     let (address, thread) = told.recv().expect("the server starts");
-    for (what, name) in [
-        ("a cluster name", "svc-NUMBER.default.svc.cluster.local"),
-        ("a cached outside name", "www-NUMBER.example.com"),
-        ("NXDOMAIN", "no-NUMBER.default.svc.cluster.local"),
-    ] {
-        let queries = queries(name);
+    let Size { services, queries: count } = findings.size;
+    for names in [CLUSTER, OUTSIDE, MISSING] {
+        let queries = queries(names.pattern, services);
         // Once without being measured: outside names are then in the cache.
-        ask(address, &queries, queries.len());
+        ask(address, &queries, queries.len(), &names);
         let (before, begin) = (cpu(&thread), Instant::now());
-        let answered = ask(address, &queries, QUERIES as usize);
+        ask(address, &queries, count as usize, &names);
         let wall = begin.elapsed();
-        let used = cpu(&thread).saturating_sub(before);
-        report(&format!("{what}, CPU of the server"), used, answered);
-        println!("{:<44} {:>8.0} /s", format!("{what}, queries"), f64::from(answered) / wall.as_secs_f64());
+        let used = microseconds(cpu(&thread).saturating_sub(before), count);
+        findings.push(format!("{}, CPU of the server a query", names.what), used, "µs", Some(5.0));
+        let rate = f64::from(count) / wall.as_secs_f64();
+        findings.push(format!("{}, queries", names.what), rate, "/s", None);
     }
 }
 
@@ -101,21 +152,24 @@ fn upstream() -> SocketAddr {
     address
 }
 
-/// Sends so many queries and keeps 64 on their way; how many were answered.
-fn ask(server: SocketAddr, queries: &[Vec<u8>], count: usize) -> u32 {
+/// Sends so many queries, and sees that all of them are answered as they should be.
+fn ask(server: SocketAddr, queries: &[Vec<u8>], count: usize, names: &Names) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     socket.connect(server).expect("loopback");
     socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
     let mut buffer = [0; 2048];
-    let mut answered = 0;
+    let mut receive = || {
+        let length = socket.recv(&mut buffer).expect("an answer");
+        assert!(length > 12, "{}: {length} bytes", names.what);
+        assert_eq!((buffer[3] & 15, buffer[7]), (names.code, names.answers), "{}", names.what);
+    };
     for (number, message) in queries.iter().cycle().take(count).enumerate() {
         socket.send(message).expect("sent");
-        if number >= 64 {
-            socket.recv(&mut buffer).expect("an answer");
-            answered += 1;
+        if number >= WINDOW {
+            receive();
         }
     }
-    answered
+    (0..WINDOW.min(count)).for_each(|_| receive());
 }
 
 /// User and system time of a thread, which the kernel counts in nanoseconds.
@@ -126,17 +180,18 @@ fn cpu(thread: &std::path::Path) -> Duration {
     Duration::from_nanos(on_cpu)
 }
 
-/// Resident memory of this process in kB.
-fn resident() -> u64 {
+/// Resident memory of this process in MB.
+fn resident() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("status");
     let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("VmRSS");
-    line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("kB")
+    let kilobytes: f64 = line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("kB");
+    kilobytes / 1024.0
 }
 
-fn queries(name: &str) -> Vec<Vec<u8>> {
+fn queries(pattern: &str, services: u32) -> Vec<Vec<u8>> {
     (0..1000_u32)
         .map(|number| {
-            let name = name.replace("NUMBER", &(number * 7919 % SERVICES).to_string());
+            let name = pattern.replace("NUMBER", &(number * 7919 % services).to_string());
             let mut bytes = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
             bytes.extend_from_slice(Name::parse(&name).expect("a name").wire());
             bytes.extend_from_slice(&[0, 1, 0, 1, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
@@ -145,7 +200,7 @@ fn queries(name: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn zone() -> Zone {
+fn zone(services: u32) -> Zone {
     let mut zone = Zone::new(ZoneConfig {
         pods: PodNames::Insecure,
         ..ZoneConfig::new(Name::parse("cluster.local").expect("a name"))
@@ -154,9 +209,9 @@ fn zone() -> Zone {
         zone.begin_listing(*kind);
     }
     zone.apply(Object::Namespace("default".into()));
-    for number in 0..SERVICES {
+    for number in 0..services {
         zone.apply(service(number));
-        zone.apply(slice(number, 10));
+        zone.apply(slice(number, ENDPOINTS));
     }
     for kind in Kind::needed(PodNames::Insecure) {
         zone.end_listing(*kind);

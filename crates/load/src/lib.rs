@@ -8,7 +8,6 @@
 //! Answers are handed out as bytes: a generator that parsed all that it receives would measure itself.
 
 mod client;
-mod figures;
 pub mod objects;
 
 pub use client::{Answer, Client, Error, Lines};

@@ -1,6 +1,7 @@
 //! One relay against no relay, over loopback: bytes a second, requests a second over one connection, new connections a
 //! second, datagrams there and back, and the CPU time of the whole process for each.
-//! Run: `cargo bench -p portolan-relay`.
+//! Run: `cargo bench -p portolan-relay`. Without `--bench`, which cargo gives, a few of everything: `cargo test` runs
+//! that, to see that all of it arrives.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -8,19 +9,30 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use figures::{Figure, Report};
 use netstate::nft::Family;
 use netstate::relay::{Backends, Relay, RelayName, RelayPort, Transport};
 use portolan_relay::{Config, Relays};
 
-const BYTES: usize = 4 << 30;
-const REQUESTS: u32 = 30_000;
-const CONNECTIONS: u32 = 10_000;
-const DATAGRAMS: u32 = 30_000;
-/// What a client says to have a stream back, and to have an echo.
-const STREAM: u8 = b's';
-const ECHO: u8 = b'e';
+/// How much of each is measured.
+#[derive(Clone, Copy)]
+struct Amounts {
+    bytes: u64,
+    requests: u32,
+    connections: u32,
+    datagrams: u32,
+}
 
-fn main() {
+const MEASURED: Amounts =
+    Amounts { bytes: 4 << 30, requests: 30_000, connections: 10_000, datagrams: 30_000 };
+const SMOKE: Amounts = Amounts { bytes: 4 << 20, requests: 30, connections: 10, datagrams: 30 };
+/// What a client says to have an echo. To have a stream back it says this, and how many bytes.
+const ECHO: u8 = b'e';
+const STREAM: u8 = b's';
+
+fn main() -> std::io::Result<()> {
+    let is_measured = std::env::args().any(|argument| argument == "--bench");
+    let amounts = if is_measured { MEASURED } else { SMOKE };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let mut relays = Relays::new(runtime.handle().clone(), Config::default());
     let (streams, datagrams) = (stream_server(), datagram_server());
@@ -29,24 +41,53 @@ fn main() {
         let relay = Relay { family: Family::Ip, transport, backends };
         (Ipv4Addr::LOCALHOST, relays.set(&RelayName::new(name), &relay).expect("a port")).into()
     };
-    let (relayed, relayed_datagrams) =
-        (relay("streams", Transport::Tcp, streams), relay("datagrams", Transport::Udp, datagrams));
-    println!("{:<28} {:>14} {:>14} {:>7}", "", "straight", "relayed", "share");
-    compare("stream, MB a second", BYTES as f64 / 1e6, streams, relayed, download);
-    compare("requests a second", f64::from(REQUESTS), streams, relayed, requests);
-    compare("connections a second", f64::from(CONNECTIONS), streams, relayed, connections);
-    compare("datagrams a second", f64::from(DATAGRAMS), datagrams, relayed_datagrams, datagrams_and_back);
+    let streams = Both { straight: streams, relayed: relay("streams", Transport::Tcp, streams) };
+    let datagrams = Both { straight: datagrams, relayed: relay("datagrams", Transport::Udp, datagrams) };
+    let bytes = amounts.bytes;
+    let mut report = Report::new("relay", "userspace mode's relay, loopback");
+    let act = |address| download(address, bytes);
+    streams.compare(&mut report, "stream", ("MB/s", bytes as f64 / 1e6), act);
+    let act = |address| requests(address, amounts.requests);
+    streams.compare(&mut report, "requests, one connection", ("/s", f64::from(amounts.requests)), act);
+    let act = |address| connections(address, amounts.connections);
+    streams.compare(
+        &mut report,
+        "connections, a request on each",
+        ("/s", f64::from(amounts.connections)),
+        act,
+    );
+    let act = |address| datagrams_and_back(address, amounts.datagrams);
+    datagrams.compare(&mut report, "datagrams and their answers", ("/s", f64::from(amounts.datagrams)), act);
+    if is_measured {
+        print!("{report}");
+    }
+    report.save().map(drop)
 }
 
-fn compare(what: &str, amount: f64, straight: SocketAddr, relayed: SocketAddr, act: fn(SocketAddr)) {
-    let measure = |address| {
-        let (begin, cpu) = (Instant::now(), cpu());
-        act(address);
-        (amount / begin.elapsed().as_secs_f64(), self::cpu().saturating_sub(cpu))
-    };
-    let ((straight, cpu), (relayed, more)) = (measure(straight), measure(relayed));
-    println!("{what:<28} {straight:>14.0} {relayed:>14.0} {:>7.2}", relayed / straight);
-    println!("{:<28} {:>12.2} s {:>12.2} s", "  CPU of all sides", cpu.as_secs_f64(), more.as_secs_f64());
+/// Where a server is reached without and with the relay.
+struct Both {
+    straight: SocketAddr,
+    relayed: SocketAddr,
+}
+
+impl Both {
+    /// Does the same both ways. `amount` is how much it is, in the unit that a second is to hold many of.
+    fn compare(
+        &self,
+        report: &mut Report,
+        what: &str,
+        (unit, amount): (&'static str, f64),
+        act: impl Fn(SocketAddr),
+    ) {
+        let measure = |address| {
+            let (begin, cpu) = (Instant::now(), cpu());
+            act(address);
+            (amount / begin.elapsed().as_secs_f64(), self::cpu().saturating_sub(cpu).as_secs_f64())
+        };
+        let ((straight, cpu), (relayed, more)) = (measure(self.straight), measure(self.relayed));
+        report.push(Figure::new(what, relayed, unit).limit(straight));
+        report.push(Figure::new(format!("{what}: CPU time of all sides"), more, "s").limit(cpu));
+    }
 }
 
 fn stream_server() -> SocketAddr {
@@ -67,12 +108,13 @@ fn serve(mut stream: TcpStream) {
     loop {
         match stream.read(&mut buffer[..100]) {
             Ok(0) | Err(_) => return,
-            Ok(_) if buffer[0] == STREAM => {
-                let mut left = BYTES;
+            Ok(length) if buffer[0] == STREAM => {
+                let bytes = buffer[1..length].try_into().expect("a client sends both at once");
+                let mut left = u64::from_be_bytes(bytes);
                 while left > 0 {
-                    let length = left.min(buffer.len());
+                    let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                     stream.write_all(&buffer[..length]).expect("loopback");
-                    left -= length;
+                    left -= length as u64;
                 }
                 return;
             }
@@ -100,46 +142,48 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-fn download(address: SocketAddr) {
+fn download(address: SocketAddr, bytes: u64) {
     let mut stream = connect(address);
-    stream.write_all(&[STREAM]).expect("loopback");
+    stream.write_all(&[&[STREAM], &bytes.to_be_bytes()[..]].concat()).expect("loopback");
     let (mut buffer, mut read) = (vec![0; 256 * 1024], 0);
     while let Ok(length) = stream.read(&mut buffer)
         && length > 0
     {
-        read += length;
+        read += length as u64;
     }
-    assert_eq!(read, BYTES, "all of it arrives");
+    assert_eq!(read, bytes, "all of it arrives");
 }
 
 fn ask(stream: &mut TcpStream) {
     let question = [ECHO; 64];
+    let mut answer = [0; 64];
     stream.write_all(&question).expect("loopback");
-    stream.read_exact(&mut [0; 64]).expect("an answer");
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, question);
 }
 
-fn requests(address: SocketAddr) {
+fn requests(address: SocketAddr, count: u32) {
     let mut stream = connect(address);
-    for _ in 0..REQUESTS {
+    for _ in 0..count {
         ask(&mut stream);
     }
 }
 
-fn connections(address: SocketAddr) {
-    for _ in 0..CONNECTIONS {
+fn connections(address: SocketAddr, count: u32) {
+    for _ in 0..count {
         let mut stream = connect(address);
         ask(&mut stream);
         stream.shutdown(Shutdown::Both).expect("loopback");
     }
 }
 
-fn datagrams_and_back(address: SocketAddr) {
+fn datagrams_and_back(address: SocketAddr, count: u32) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     socket.connect(address).expect("loopback");
     socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-    for _ in 0..DATAGRAMS {
+    for _ in 0..count {
         socket.send(&[7; 64]).expect("sent");
-        socket.recv(&mut [0; 128]).expect("an answer");
+        assert_eq!(socket.recv(&mut [0; 128]).expect("an answer"), 64);
     }
 }
 

@@ -1,6 +1,7 @@
 //! 50,000 objects in a server process of its own, over TLS: creates a second, lists, watch latency, memory, start.
 //!
-//! `cargo bench -p portolan-apiserver --bench size -- [--objects N] [--clients N] [--json FILE]`
+//! `cargo bench -p portolan-apiserver --bench size -- [--objects N] [--clients N]`. Without `--bench`, which cargo gives,
+//! a few of everything: `cargo test` runs that, to see that all of it is there and arrives.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what a benchmark is for")]
 #![expect(clippy::unwrap_used, reason = "a failing benchmark may panic")]
@@ -18,6 +19,7 @@ use load::{Client, Report, Samples, Target, objects};
 use serde_json::Value;
 
 use server::ServerProcess;
+use watches::Watching;
 
 /// As the binary that users run has it.
 #[global_allocator]
@@ -27,7 +29,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Options {
     objects: u32,
     clients: u32,
-    json: Option<PathBuf>,
+    watching: Watching,
+    is_measured: bool,
 }
 
 /// A kind's share of the objects, in tenths, and how one is made.
@@ -59,27 +62,29 @@ fn main() {
         return server::run(PathBuf::from(folder));
     }
     let options = options();
-    let mut report = Report::new("api", format!("API server, {} objects", options.objects));
+    let title = format!("API server, {} objects, {} clients", options.objects, options.clients);
+    let mut report = Report::new("api", title);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(measure(&options, &mut report));
-    print!("{report}");
-    report.save().unwrap();
-    if let Some(path) = &options.json {
-        std::fs::write(path, report.to_json().to_string()).unwrap();
+    if options.is_measured {
+        print!("{report}");
     }
+    report.save().unwrap();
 }
 
 fn options() -> Options {
-    let mut options = Options { objects: 50_000, clients: 32, json: None };
-    // cargo adds `--bench` to what it was given.
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let (flags, arguments): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|one| one == "--bench");
+    let mut options = match flags.is_empty() {
+        true => Options { objects: 100, clients: 4, watching: Watching::SMOKE, is_measured: false },
+        false => Options { objects: 50_000, clients: 32, watching: Watching::MEASURED, is_measured: true },
+    };
+    let mut arguments = arguments.into_iter();
     while let Some(name) = arguments.next() {
         let value = arguments.next().unwrap_or_else(|| panic!("{name} needs a value"));
         match name.as_str() {
             "--objects" => options.objects = value.parse().unwrap(),
             "--clients" => options.clients = value.parse().unwrap(),
-            "--json" => options.json = Some(PathBuf::from(value)),
-            other => panic!("{other} is not known: --objects N, --clients N, --json FILE"),
+            other => panic!("{other} is not known: --objects N, --clients N"),
         }
     }
     options
@@ -90,9 +95,9 @@ async fn measure(options: &Options, report: &mut Report) {
     let client = server.client().await;
     creates(&client, options, report).await;
     report.row("resident memory after the creates", server.resident(), "MB", None);
-    lists(&client, report).await;
+    lists(&client, options.objects / 10 * MIX[0].tenths, report).await;
     report.row("resident memory after the lists", server.resident(), "MB", None);
-    watches::measure(&client, report).await;
+    options.watching.measure(&client, report).await;
     report.row("resident memory after all of this", server.resident(), "MB", Some(Target::AtMost(500.0)));
     report.row("most resident memory there ever was", server.peak(), "MB", None);
     report.row("store file", server.store_size(), "MB", None);
@@ -117,7 +122,7 @@ async fn creates(client: &Client, options: &Options, report: &mut Report) {
         let count = options.objects / 10 * share.tenths;
         let began = Instant::now();
         all.extend(create(client, options.clients, count, share).await);
-        let what = format!("creates of {count} {}, {} clients", share.what, options.clients);
+        let what = format!("creates of {}", share.what);
         report.row(what, f64::from(count) / began.elapsed().as_secs_f64(), "/s", None);
     }
     let rate = all.len() as f64 / begin.elapsed().as_secs_f64();
@@ -153,7 +158,8 @@ async fn create(client: &Client, clients: u32, count: u32, share: &'static Share
     samples
 }
 
-async fn lists(client: &Client, report: &mut Report) {
+/// Lists so many Pods in several ways.
+async fn lists(client: &Client, pods: u32, report: &mut Report) {
     let timed = async |path: String| {
         let begin = Instant::now();
         let answer = client.get(&path).await.unwrap();
@@ -172,14 +178,16 @@ async fn lists(client: &Client, report: &mut Report) {
     let (time, _) = timed("/api/v1/pods?labelSelector=tier%3Dfront".to_owned()).await;
     report.row("list of a quarter of the Pods, by label", milliseconds(time), "ms", None);
     let begin = Instant::now();
-    let mut next = String::new();
+    let (mut next, mut listed) = (String::new(), 0);
     loop {
         let (_, body) = timed(format!("/api/v1/pods?limit=500&continue={next}")).await;
         let page: Value = serde_json::from_slice(&body).unwrap();
+        listed += page["items"].as_array().unwrap().len();
         next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
         if next.is_empty() {
             break;
         }
     }
+    assert_eq!(listed, pods as usize, "every Pod is in a list in pieces");
     report.row("list of all Pods, 500 at a time", milliseconds(begin.elapsed()), "ms", None);
 }
