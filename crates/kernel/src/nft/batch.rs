@@ -382,7 +382,7 @@ fn write_key(definition: &SetDefinition, key: &Tuple, items: &mut Vec<Vec<u8>>) 
         SetKind::Interval => {
             let (first, last) = layout::bounds(key)
                 .ok_or_else(|| format!("the key {key} has a bare address where the set's keys are ranges"))?;
-            let bytes = |values: &[_]| {
+            let bytes = |values: &Tuple| {
                 layout::tuple_bytes(values).ok_or_else(|| format!("the key {key} is no range"))
             };
             let (first, last) = (bytes(&first)?, bytes(&last)?);

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use netstate::nft::{InterfaceName, L4Protocol, Type, Value};
+use netstate::nft::{InterfaceName, L4Protocol, Tuple, Type, Value};
 
 /// nft packs six bits per field into one 32-bit number, so no more fields than these can be named.
 const MOST_FIELDS: usize = 5;
@@ -125,11 +125,12 @@ pub(super) fn value(field: Type, bytes: &[u8]) -> Option<Value> {
 }
 
 /// The bytes of exact values side by side; `None` if one is a prefix.
-pub(super) fn tuple_bytes(values: &[Value]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(values.len() * 4);
-    for value in values {
-        bytes.extend(value_bytes(value)?);
-        if values.len() > 1 {
+pub(super) fn tuple_bytes(values: &Tuple) -> Option<Vec<u8>> {
+    let is_one_of_several = values.fields().nth(1).is_some();
+    let mut bytes = Vec::with_capacity(16);
+    for value in values.fields() {
+        bytes.extend(value_bytes(&value)?);
+        if is_one_of_several {
             bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
     }
@@ -137,48 +138,38 @@ pub(super) fn tuple_bytes(values: &[Value]) -> Option<Vec<u8>> {
 }
 
 /// Reads exact values side by side.
-pub(super) fn tuple(fields: &[Type], bytes: &[u8]) -> Option<Vec<Value>> {
+pub(super) fn tuple(fields: &[Type], bytes: &[u8]) -> Option<Tuple> {
     if bytes.len() != length(fields) {
         return None;
     }
     let mut rest = bytes;
-    let mut values = Vec::with_capacity(fields.len());
-    for field in fields {
+    let values = fields.iter().map(|field| {
         let (head, tail) = rest.split_at_checked(width(*field))?;
-        values.push(value(*field, head)?);
         let padding = width(*field).next_multiple_of(4) - width(*field);
         rest = tail.get(padding..).unwrap_or_default();
-    }
-    Some(values)
+        value(*field, head)
+    });
+    values.collect()
 }
 
 /// The first and the last value of a key with ranges; `None` if an address is given by itself there, where only
 /// ranges (also of one address) are unambiguous.
-pub(super) fn bounds(values: &[Value]) -> Option<(Vec<Value>, Vec<Value>)> {
-    let mut first = Vec::with_capacity(values.len());
-    let mut last = Vec::with_capacity(values.len());
-    for value in values {
-        match value {
-            Value::Prefix(net) => {
-                first.push(Value::Address(net.network()));
-                last.push(Value::Address(net.broadcast()));
-            }
-            Value::Address(_) => return None,
-            Value::Protocol(_) | Value::Port(_) | Value::Mark(_) | Value::Interface(_) => {
-                first.push(*value);
-                last.push(*value);
-            }
-        }
-    }
-    Some((first, last))
+pub(super) fn bounds(values: &Tuple) -> Option<(Tuple, Tuple)> {
+    let bound = |value| match value {
+        Value::Prefix(net) => Some((Value::Address(net.network()), Value::Address(net.broadcast()))),
+        Value::Address(_) => None,
+        Value::Protocol(_) | Value::Port(_) | Value::Mark(_) | Value::Interface(_) => Some((value, value)),
+    };
+    let bounds: Vec<_> = values.fields().map(bound).collect::<Option<_>>()?;
+    Some((bounds.iter().map(|(first, _)| *first).collect(), bounds.iter().map(|(_, last)| *last).collect()))
 }
 
 /// The inverse of [`bounds`]; `None` if a range is no prefix.
-pub(super) fn from_bounds(first: &[Value], last: &[Value]) -> Option<Vec<Value>> {
-    if first.len() != last.len() {
+pub(super) fn from_bounds(first: &Tuple, last: &Tuple) -> Option<Tuple> {
+    if !first.types().eq(last.types()) {
         return None;
     }
-    first.iter().zip(last).map(|(first, last)| from_bound(*first, *last)).collect()
+    first.fields().zip(last.fields()).map(|(first, last)| from_bound(first, last)).collect()
 }
 
 fn from_bound(first: Value, last: Value) -> Option<Value> {
@@ -258,6 +249,7 @@ mod tests {
             .prop_flat_map(|fields| fields.into_iter().map(value_of).collect::<Vec<_>>()))
         {
             let types: Vec<Type> = values.iter().map(Value::value_type).collect();
+            let values = Tuple::from(values);
             let bytes = tuple_bytes(&values).unwrap();
             prop_assert_eq!(bytes.len(), length(&types));
             prop_assert_eq!(tuple(&types, &bytes), Some(values));
@@ -267,8 +259,8 @@ mod tests {
         #[test]
         fn prefixes_are_read_back(address in any::<Ipv4Addr>(), length in 0u8..=32) {
             let value = Value::prefix(Ipv4Net::new(address, length).unwrap().into());
-            let (first, last) = bounds(&[value]).unwrap();
-            prop_assert_eq!(from_bounds(&first, &last), Some(vec![value]));
+            let (first, last) = bounds(&value.into()).unwrap();
+            prop_assert_eq!(from_bounds(&first, &last), Some(value.into()));
         }
 
         #[test]
@@ -287,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_range_that_is_no_prefix_is_none() {
-        let address = |text: &str| vec![Value::Address(text.parse().unwrap())];
+        let address = |text: &str| Tuple::from(Value::Address(text.parse().unwrap()));
         assert_eq!(from_bounds(&address("10.0.0.1"), &address("10.0.0.2")), None);
         assert_eq!(from_bounds(&address("10.0.0.0"), &address("10.0.2.255")), None);
         assert_eq!(type_number(&[Type::Port; 6]), None);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netstate::nft::{
     BaseChain, Chain, ChainKind, Data, Element, Hook, Name, NftError, Policy, Rule, Ruleset, Set, SetContent,
-    SetDefinition, SetKind, Statement, Table, Tuple, Value,
+    SetDefinition, SetKind, Statement, Table, Tuple,
 };
 
 use super::batch::{self, INTERVAL_END, VERDICT_TYPE, message, set_flag};
@@ -289,8 +289,8 @@ fn read_definition(attributes: Attributes<'_>) -> Option<SetDefinition> {
 
 /// One entry of a set as the kernel keeps it.
 struct Entry {
-    key: Vec<Value>,
-    key_end: Option<Vec<Value>>,
+    key: Tuple,
+    key_end: Option<Tuple>,
     interval_end: bool,
     data: Data,
 }
@@ -304,7 +304,7 @@ fn read_entry(definition: &SetDefinition, attributes: Attributes<'_>) -> Option<
         SetContent::Keys => Data::Nothing,
         SetContent::Verdicts => Data::Verdict(lift::verdict(&RawVerdict::read(attributes.nest(2)?)?)?),
         SetContent::Values(fields) => {
-            Data::Values(Tuple::from(layout::tuple(fields, attributes.nest(2).and_then(read_value)?)?))
+            Data::Values(layout::tuple(fields, attributes.nest(2).and_then(read_value)?)?)
         }
     };
     let key_end = match key(10) {
@@ -316,7 +316,7 @@ fn read_entry(definition: &SetDefinition, attributes: Attributes<'_>) -> Option<
 
 /// Puts the edges of intervals together.
 fn assemble(definition: &SetDefinition, entries: Vec<Entry>) -> Option<Vec<Element>> {
-    let element = |key: Vec<Value>, data| Element { key: Tuple::from(key), data };
+    let element = |key, data| Element { key, data };
     match definition.kind {
         SetKind::Plain | SetKind::Dynamic { .. } => {
             Some(entries.into_iter().map(|entry| element(entry.key, entry.data)).collect())
@@ -330,7 +330,7 @@ fn assemble(definition: &SetDefinition, entries: Vec<Entry>) -> Option<Vec<Eleme
             .collect(),
         SetKind::Interval => {
             let (ends, starts): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.interval_end);
-            let mut ends: Vec<Vec<Value>> = ends.into_iter().map(|entry| entry.key).collect();
+            let mut ends: Vec<Tuple> = ends.into_iter().map(|entry| entry.key).collect();
             ends.sort();
             starts
                 .into_iter()
@@ -345,7 +345,7 @@ fn assemble(definition: &SetDefinition, entries: Vec<Entry>) -> Option<Vec<Eleme
 }
 
 /// The last value of an interval that ends before `end`, or never.
-fn last_before(definition: &SetDefinition, end: Option<&Vec<Value>>) -> Option<Vec<Value>> {
+fn last_before(definition: &SetDefinition, end: Option<&Tuple>) -> Option<Tuple> {
     let bytes = match end {
         Some(end) => layout::predecessor(layout::tuple_bytes(end)?)?,
         None => vec![0xff; layout::length(&definition.key)],

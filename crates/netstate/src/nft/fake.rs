@@ -240,14 +240,14 @@ fn add_element(
 fn is_fit(kind: SetKind, key: &Tuple) -> bool {
     let is_range = |value: &Value| matches!(value, Value::Prefix(_));
     match kind {
-        SetKind::Interval => !key.iter().any(|value| matches!(value, Value::Address(_))),
-        SetKind::Plain | SetKind::Dynamic { .. } => !key.iter().any(is_range),
+        SetKind::Interval => !key.fields().any(|value| matches!(value, Value::Address(_))),
+        SetKind::Plain | SetKind::Dynamic { .. } => !key.fields().any(|value| is_range(&value)),
     }
 }
 
 fn overlap(one: &Tuple, other: &Tuple) -> bool {
-    one.iter().zip(other.iter()).all(|(one, other)| match (one, other) {
-        (Value::Prefix(one), Value::Prefix(other)) => one.contains(other) || other.contains(one),
+    one.fields().zip(other.fields()).all(|(one, other)| match (one, other) {
+        (Value::Prefix(one), Value::Prefix(other)) => one.contains(&other) || other.contains(&one),
         _ => one == other,
     })
 }

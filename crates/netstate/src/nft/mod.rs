@@ -17,6 +17,7 @@ mod ruleset;
 mod text;
 pub mod trace;
 mod transaction;
+mod tuple;
 mod value;
 
 pub use diff::diff;
@@ -32,4 +33,5 @@ pub use ruleset::{
     SetKind, priority,
 };
 pub use transaction::{Missing, Op, Transaction};
-pub use value::{InterfaceName, InvalidInterfaceName, L4Protocol, Tuple, Type, Value};
+pub use tuple::{Fields, Tuple};
+pub use value::{InterfaceName, InvalidInterfaceName, L4Protocol, Type, Value};

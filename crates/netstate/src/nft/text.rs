@@ -37,7 +37,7 @@ impl Display for Value {
 
 impl Display for Tuple {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        joined(f, self.iter(), " . ")
+        joined(f, self.fields(), " . ")
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::Deref;
 
 use ipnet::IpNet;
 
@@ -92,6 +91,11 @@ impl InterfaceName {
         std::str::from_utf8(&self.0[..end]).unwrap_or_default()
     }
 
+    /// The name whose padded form this is.
+    pub(super) const fn from_padded(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The name padded with zeros to `IFNAMSIZ`, as the kernel compares it.
     pub const fn padded(&self) -> &[u8; 16] {
         &self.0
@@ -174,53 +178,5 @@ impl From<L4Protocol> for Value {
 impl From<InterfaceName> for Value {
     fn from(interface: InterfaceName) -> Self {
         Self::Interface(interface)
-    }
-}
-
-/// One or more fields side by side (`a . b . c`): a key, or the data of an element.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tuple(Box<[Value]>);
-
-impl Tuple {
-    /// A tuple of these fields.
-    pub fn new(fields: impl Into<Box<[Value]>>) -> Self {
-        Self(fields.into())
-    }
-
-    /// The types of the fields.
-    pub fn types(&self) -> impl Iterator<Item = Type> + '_ {
-        self.0.iter().map(Value::value_type)
-    }
-}
-
-impl<const N: usize> From<[Value; N]> for Tuple {
-    fn from(fields: [Value; N]) -> Self {
-        Self(Box::new(fields))
-    }
-}
-
-impl From<Vec<Value>> for Tuple {
-    fn from(fields: Vec<Value>) -> Self {
-        Self(fields.into_boxed_slice())
-    }
-}
-
-impl From<Value> for Tuple {
-    fn from(field: Value) -> Self {
-        Self(Box::new([field]))
-    }
-}
-
-impl Deref for Tuple {
-    type Target = [Value];
-
-    fn deref(&self) -> &[Value] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Tuple {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn stale(remembered: &[Element], books: &Books) -> Vec<Tuple> {
 
 fn remembered_at<'a>(element: &Element, books: &'a Books) -> Option<(&'a Behind, EndpointAddress)> {
     let endpoint = endpoint_of(&element.data)?;
-    let [Value::Address(_client), door @ ..] = &element.key[..] else {
+    let [Value::Address(_client), door @ ..] = &element.key.to_vec()[..] else {
         return None;
     };
     let (cluster, _) = door_of(door)?;

@@ -93,26 +93,21 @@ fn add_elements(ruleset: &mut Ruleset, fragment: &Fragment) {
     };
     for (door, behind) in &fragment.doors {
         let maps = Maps::of(door);
-        insert(&maps.doors, door_key(door).into(), Data::Verdict(verdict(&entrance(behind))));
+        let key = Tuple::from(door_key(door));
+        insert(&maps.doors, key.clone(), Data::Verdict(verdict(&entrance(behind))));
         if let Some(shape) = firewall(behind) {
-            insert(
-                &layout::FIREWALL,
-                door_key(door).into(),
-                Data::Verdict(Verdict::Jump(shape.chain_name())),
-            );
+            insert(&layout::FIREWALL, key.clone(), Data::Verdict(Verdict::Jump(shape.chain_name())));
         }
         if let Some(shape) = remember(behind) {
-            insert(&maps.sticky, door_key(door).into(), Data::Verdict(Verdict::Jump(shape.chain_name())));
+            insert(&maps.sticky, key.clone(), Data::Verdict(Verdict::Jump(shape.chain_name())));
         }
         for way in ways(behind) {
             if way.is_inside {
-                insert(&maps.inside, door_key(door).into(), Data::Verdict(verdict(&balance(behind, &way))));
+                insert(&maps.inside, key.clone(), Data::Verdict(verdict(&balance(behind, &way))));
             }
             for (index, endpoint) in (0..).zip(&way.ends.slots) {
-                let mut key = door_key(door);
-                key.push(Value::Mark(index));
                 let target = [Value::Address(endpoint.address), Value::Port(endpoint.port.number())];
-                insert(&way.side.endpoints(), key.into(), Data::Values(target.into()));
+                insert(&way.side.endpoints(), key.with(Value::Mark(index)), Data::Values(target.into()));
             }
         }
     }
@@ -241,7 +236,7 @@ fn shapes_of(fragment: &Fragment) -> impl Iterator<Item = Shape> {
 /// The endpoint that an element holds.
 pub(super) fn endpoint_of(data: &Data) -> Option<EndpointAddress> {
     match data {
-        Data::Values(values) => match values[..] {
+        Data::Values(values) => match values.to_vec()[..] {
             [Value::Address(address), Value::Port(port)] => {
                 Some(EndpointAddress { address, port: Port::try_from(i64::from(port)).ok()? })
             }
@@ -256,7 +251,7 @@ pub(super) fn observed_slots(ruleset: &Ruleset) -> BTreeMap<Door, Slots> {
     let mut slots: BTreeMap<Door, Slots> = BTreeMap::new();
     for doors in [layout::SERVICES, layout::NODE_PORTS] {
         for key in ruleset.sets.get(&doors).into_iter().flat_map(|set| set.elements.keys()) {
-            if let Some((door, [])) = door_of(key) {
+            if let Some((door, [])) = door_of(&key.to_vec()) {
                 slots.entry(door).or_default();
             }
         }
@@ -264,12 +259,14 @@ pub(super) fn observed_slots(ruleset: &Ruleset) -> BTreeMap<Door, Slots> {
     // Elements are in order of door and index, and an index that is missing only shifts the rest.
     let elements = |map: Name| ruleset.sets.get(&map).into_iter().flat_map(|set| &set.elements);
     for (key, data) in elements(layout::ENDPOINTS).chain(elements(layout::NODE_ENDPOINTS)) {
-        if let (Some((door, [Value::Mark(_)])), Some(endpoint)) = (door_of(key), endpoint_of(data)) {
+        if let (Some((door, [Value::Mark(_)])), Some(endpoint)) = (door_of(&key.to_vec()), endpoint_of(data))
+        {
             slots.entry(door).or_default().cluster.push(endpoint);
         }
     }
     for (key, data) in elements(layout::LOCAL_ENDPOINTS).chain(elements(layout::NODE_LOCAL_ENDPOINTS)) {
-        if let (Some((door, [Value::Mark(_)])), Some(endpoint)) = (door_of(key), endpoint_of(data)) {
+        if let (Some((door, [Value::Mark(_)])), Some(endpoint)) = (door_of(&key.to_vec()), endpoint_of(data))
+        {
             slots.entry(door).or_default().local.push(endpoint);
         }
     }

@@ -174,7 +174,7 @@ impl Maps {
 pub(super) fn observed_doors(ruleset: &Ruleset) -> BTreeSet<Door> {
     let sets = [layout::PORTS, layout::CLOSED, layout::NODE_PORTS, layout::NODE_CLOSED];
     let keys = sets.iter().filter_map(|set| ruleset.sets.get(set)).flat_map(|set| set.elements.keys());
-    keys.filter_map(|key| match door_of(key) {
+    keys.filter_map(|key| match door_of(&key.to_vec()) {
         Some((door, [])) => Some(door),
         _ => None,
     })

@@ -183,7 +183,7 @@ impl Walk<'_, '_> {
         let Data::Values(values) = find(table, map, &key)? else {
             return None;
         };
-        let [Value::Port(port)] = values[..] else {
+        let [Value::Port(port)] = values.to_vec()[..] else {
             return None;
         };
         // An interface without an address can receive nothing: the kernel drops.
@@ -202,7 +202,7 @@ impl Walk<'_, '_> {
             NatTarget::Map { key, map } => {
                 let key = self.key(key)?;
                 match find(table, map, &key)? {
-                    Data::Values(values) => match values[..] {
+                    Data::Values(values) => match values.to_vec()[..] {
                         [Value::Address(address), Value::Port(port)] => Some(SocketAddr::new(address, port)),
                         _ => None,
                     },
@@ -241,8 +241,7 @@ impl Walk<'_, '_> {
     }
 
     fn key(&mut self, selectors: &[Selector]) -> Option<Tuple> {
-        let values: Option<Vec<Value>> = selectors.iter().map(|selector| self.value(*selector)).collect();
-        values.map(Tuple::from)
+        selectors.iter().map(|selector| self.value(*selector)).collect()
     }
 
     /// `None` for what cannot be a value, or is not known at this point.
@@ -311,8 +310,9 @@ fn find<'t>(table: &'t Ruleset, set: &Name, key: &Tuple) -> Option<&'t Data> {
     match set.definition.kind {
         SetKind::Plain | SetKind::Dynamic { .. } => set.elements.get(key),
         SetKind::Interval => {
-            let fitting =
-                |wanted: &Tuple| wanted.iter().zip(key.iter()).all(|(wanted, found)| fits(wanted, found));
+            let fitting = |wanted: &Tuple| {
+                wanted.fields().zip(key.fields()).all(|(wanted, found)| fits(&wanted, &found))
+            };
             set.elements.iter().find(|(wanted, _)| fitting(wanted)).map(|(_, data)| data)
         }
     }

@@ -86,8 +86,8 @@ impl Rig {
             let mut ends = BTreeSet::new();
             for (name, set) in &mut table.sets {
                 set.elements.retain(|key, data| {
-                    let port = match (&*data, &key[..]) {
-                        (Data::Values(values), _) => match values[..] {
+                    let port = match (&*data, &key.to_vec()[..]) {
+                        (Data::Values(values), _) => match values.to_vec()[..] {
                             [Value::Port(port)] => port,
                             _ => return true,
                         },
