@@ -8,8 +8,9 @@ use netstate::nft::{Element, Family, Name, Table};
 use crate::nfnetlink::{Attributes, Messages};
 use crate::{conntrack, ipset, ipvs, nft};
 
-/// What the kernel might say when it lists an nftables table.
+/// What the kernel might say when it lists an nftables table, or tells of changes.
 pub fn nft_reply(bytes: &[u8]) {
+    assert!(nft::Heard::new(bytes).changes_of("portolan-services") <= bytes.len());
     for family in [Family::Ip, Family::Ip6] {
         let table = Table::new(family, Name::constant("portolan-services"));
         for (definition, elements) in nft::listing(&table, bytes) {

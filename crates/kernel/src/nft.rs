@@ -10,11 +10,13 @@
 
 mod batch;
 mod bytecode;
+mod events;
 mod layout;
 mod lift;
 mod lower;
 mod observe;
 
+pub use events::{Events, Heard};
 pub(crate) use observe::listing;
 
 /// The messages of a transaction.
@@ -23,6 +25,7 @@ pub(crate) fn messages(transaction: &Transaction) -> Vec<u8> {
     batch::Batch::new(transaction, false, |_| 1000).expect("a transaction that can be written").bytes
 }
 
+use std::collections::BTreeMap;
 use std::io;
 
 use netstate::nft::{Element, Name, NftError, NftPort, Ruleset, SetDefinition, Table, Transaction};
@@ -55,6 +58,17 @@ impl Nftables {
     /// As [`Nftables::open`].
     pub fn open_owner() -> Result<Self, NftError> {
         Ok(Self { owner: true, ..Self::open()? })
+    }
+
+    /// How many elements each set of a table has, by the kernel's own count; a set of a kernel that does not count (before
+    /// Linux 6.14) is missing. `None` if there is no such table. Costs the same whatever there is in the sets.
+    ///
+    /// While a commit goes on, its elements count already: ask for the [generation](NftPort::generation) too.
+    ///
+    /// # Errors
+    /// [`NftError`].
+    pub fn element_counts(&mut self, table: &Table) -> Result<Option<BTreeMap<Name, usize>>, NftError> {
+        observe::element_counts(&mut self.socket, table)
     }
 
     fn refused(transaction: &Transaction, batch: &batch::Batch, mut refusals: Vec<Refusal>) -> NftError {

@@ -84,6 +84,14 @@ impl Client {
         self.send(Method::POST, path, "application/json", object.into()).await
     }
 
+    /// Changes an object by a JSON patch (RFC 6902).
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn patch(&self, path: &str, patch: impl Into<Bytes>) -> Result<Answer, Error> {
+        self.send(Method::PATCH, path, "application/json-patch+json", patch.into()).await
+    }
+
     /// Reads an object or a list.
     ///
     /// # Errors

@@ -2,13 +2,17 @@
 //! list and watch them, and the figures that come of it.
 //!
 //! ```text
-//! objects (pure: number → JSON) ─► Client (a kubeconfig's server) ─► Samples, Report
+//! objects, Fleet (pure: number → JSON) ─► Client (a kubeconfig's server) ─► Samples, Report
 //! ```
 //!
 //! Answers are handed out as bytes: a generator that parsed all that it receives would measure itself.
 
 mod client;
+mod fill;
+mod fleet;
 pub mod objects;
 
 pub use client::{Answer, Client, Error, Lines};
 pub use figures::{Figure, Report, Samples, Target};
+pub use fill::FillError;
+pub use fleet::{Doors, Fleet, FleetPort, POD_RANGE};

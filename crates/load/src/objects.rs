@@ -142,7 +142,8 @@ pub fn pod_address(index: u32) -> String {
     Ipv4Addr::from(0x0a00_0000 | (index & 0x00ff_ffff)).to_string()
 }
 
-fn labels(number: u32) -> Value {
+/// What all objects of one application are labelled with.
+pub(crate) fn labels(number: u32) -> Value {
     json!({
         "app.kubernetes.io/name": format!("app-{number}"),
         "app.kubernetes.io/part-of": format!("shop-{}", number % 50),

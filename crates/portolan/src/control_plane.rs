@@ -21,6 +21,9 @@ pub struct Arguments {
     /// The lab.
     #[arg(long)]
     lab: LabName,
+    /// Run the API server alone: who measures it, or its clients, wants nobody else at work.
+    #[arg(long, hide = true)]
+    without_controllers: bool,
 }
 
 /// Runs until TERM or INT.
@@ -32,7 +35,8 @@ pub fn run(arguments: &Arguments, state: &StateRoot) -> Result<ExitCode> {
     let home = spec.namespace("control-plane").context("every lab has a control plane")?;
     kernel::netns::open(&home)?.enter()?;
     let nodes = listen(spec.control_plane, API_PORT)?;
-    process::serve(|stopped| serve(spec, paths, vec![kubectl, nodes], stopped))?;
+    let listeners = vec![kubectl, nodes];
+    process::serve(|stopped| serve(spec, paths, listeners, !arguments.without_controllers, stopped))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -44,6 +48,7 @@ async fn serve(
     spec: LabSpec,
     paths: LabPaths,
     listeners: Vec<TcpListener>,
+    with_controllers: bool,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let pki = Pki::open(paths.pki())?;
@@ -70,6 +75,9 @@ async fn serve(
     }
     kernel::process::announce_ready()?;
     tracing::info!(lab = %spec.name, api = %spec.control_plane, "serving");
+    if !with_controllers {
+        return Ok(server.await.context("the API server died")??);
+    }
     let config = controllers::Config {
         pod_cidr: IpNet::V4(spec.pod_cidr),
         node_prefix_length: spec.network().node_prefix_length(),

@@ -35,6 +35,7 @@ pub(super) mod message {
     pub(crate) const NEW_ELEMENT: u16 = number(12);
     pub(crate) const GET_ELEMENT: u16 = number(13);
     pub(crate) const DELETE_ELEMENT: u16 = number(14);
+    pub(crate) const NEW_GENERATION: u16 = number(15);
     pub(crate) const GET_GENERATION: u16 = number(16);
     pub(crate) const DESTROY_ELEMENT: u16 = number(30);
 }

@@ -112,6 +112,18 @@ fn entries(
     Ok(entries.into_iter().collect())
 }
 
+/// The kernel's count of each set; `None` if there is no such table.
+pub(super) fn element_counts(
+    socket: &mut Socket,
+    table: &Table,
+) -> Result<Option<BTreeMap<Name, usize>>, NftError> {
+    if !exists(socket, table)? {
+        return Ok(None);
+    }
+    let counts = definitions(socket, table)?.into_iter().filter_map(|set| Some((set.name, set.count?)));
+    Ok(Some(counts.collect()))
+}
+
 /// How many commits there were in the namespace (`NFTA_GEN_ID`).
 pub(super) fn generation(socket: &mut Socket) -> Result<u32, NftError> {
     const DOING: &str = "read the generation";

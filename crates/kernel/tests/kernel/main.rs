@@ -10,5 +10,6 @@ mod link;
 mod netns;
 mod nft;
 mod nft_commit;
+mod nft_events;
 mod nft_traffic;
 mod process;

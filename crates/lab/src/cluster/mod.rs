@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 
 pub use audit::AuditLogSpec;
-pub use credentials::{api_server, client, node_client, node_server_files};
+pub use credentials::{api_server, client, ensure as ensure_credentials, node_client, node_server_files};
 pub use down::down;
 pub use exec::{Place, exec};
 pub use paths::{LabPaths, ProcessPaths, StateRoot};

@@ -8,12 +8,15 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what a benchmark is for")]
 
+mod change;
 mod commit;
+mod rig;
 mod sandbox;
 
 use clap::Parser;
-use load::Report;
+use load::{Fleet, Report};
 use proxy::Mode;
+use rig::Cluster;
 
 /// As the binary that users run has it.
 #[global_allocator]
@@ -78,6 +81,13 @@ impl Sizes {
         self.rounds.unwrap_or(if self.smoke { 3 } else { usual })
     }
 
+    /// Fleets: every number of Services with every number of endpoints.
+    fn fleets(&self) -> Vec<Fleet> {
+        let endpoints = self.endpoints(&[2, 10]);
+        let of = |services| endpoints.iter().map(move |&endpoints| Fleet { services, endpoints });
+        self.services(&[100, 1_000, 10_000, 50_000]).into_iter().flat_map(of).collect()
+    }
+
     fn or<T: Clone>(&self, asked: &[T], smoke: &[T], usual: &[T]) -> Vec<T> {
         match asked {
             [] if self.smoke => smoke.to_vec(),
@@ -91,16 +101,30 @@ impl Sizes {
 struct Benchmark {
     name: &'static str,
     about: &'static str,
-    run: fn(&Sizes) -> anyhow::Result<Report>,
+    run: Run,
+}
+
+/// How a benchmark is run.
+#[derive(Clone, Copy)]
+enum Run {
+    /// It makes for itself what it needs.
+    Alone(fn(&Sizes) -> anyhow::Result<Report>),
+    /// It measures in a cluster of each size, with the others that do: to load one takes up to minutes.
+    InCluster(fn(&mut Cluster, &Sizes, &mut Report) -> anyhow::Result<()>),
 }
 
 const BENCHMARKS: &[Benchmark] = &[
     Benchmark {
         name: "commit",
         about: "from the event to the committed table, in one process",
-        run: commit::run,
+        run: Run::Alone(commit::run),
     },
-    Benchmark { name: "sandbox", about: "a pod's network: CNI ADD and DEL", run: sandbox::run },
+    Benchmark {
+        name: "change",
+        about: "a change through the API until the kernel has it",
+        run: Run::InCluster(change::measure),
+    },
+    Benchmark { name: "sandbox", about: "a pod's network: CNI ADD and DEL", run: Run::Alone(sandbox::run) },
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -114,12 +138,9 @@ fn main() -> anyhow::Result<()> {
     if let Some(unknown) = names.iter().find(|name| BENCHMARKS.iter().all(|one| one.name != **name)) {
         anyhow::bail!("there is no benchmark '{unknown}'; --list names them");
     }
-    for benchmark in BENCHMARKS {
-        if !names.is_empty() && names.iter().all(|name| name != benchmark.name) {
-            continue;
-        }
-        eprintln!("{}: {} …", benchmark.name, benchmark.about);
-        let report = (benchmark.run)(&sizes)?;
+    let asked = |name| names.is_empty() || names.iter().any(|asked| asked == name);
+    let benchmarks: Vec<&Benchmark> = BENCHMARKS.iter().filter(|one| asked(one.name)).collect();
+    for report in run(&benchmarks, &sizes)? {
         report.save()?;
         if json {
             println!("{}", report.to_json());
@@ -128,6 +149,33 @@ fn main() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Report>> {
+    let mut reports = Vec::new();
+    let mut in_cluster = Vec::new();
+    for &&Benchmark { name, about, run } in benchmarks {
+        match run {
+            Run::Alone(run) => {
+                eprintln!("{name}: {about} …");
+                reports.push(run(sizes)?);
+            }
+            Run::InCluster(measure) => in_cluster.push((name, Report::new(name, about), measure)),
+        }
+    }
+    if in_cluster.is_empty() {
+        return Ok(reports);
+    }
+    for fleet in sizes.fleets() {
+        eprintln!("a cluster of {} Services x {} …", fleet.services, fleet.endpoints);
+        let mut cluster = Cluster::start(fleet)?;
+        for (name, report, measure) in &mut in_cluster {
+            eprintln!("{name} at {} x {} …", fleet.services, fleet.endpoints);
+            measure(&mut cluster, sizes, report)?;
+        }
+    }
+    reports.extend(in_cluster.into_iter().map(|(_, report, _)| report));
+    Ok(reports)
 }
 
 fn mode(word: &str) -> Result<Mode, String> {
