@@ -12,6 +12,7 @@ pub mod ipset;
 pub mod iptables;
 pub mod ipvs;
 pub mod link;
+pub mod memory;
 pub mod netns;
 pub mod nft;
 pub mod process;

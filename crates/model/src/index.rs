@@ -1,6 +1,9 @@
+mod shared_names;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::shared_names::SharedNames;
 use crate::{EndpointSlice, Node, NodeName, Service, ServiceKey, SliceKey};
 
 /// A kind of object that the index must have listed before it says anything.
@@ -102,6 +105,7 @@ pub struct Index {
     /// Which service a slice was filed under, to find it when it is deleted or relabelled.
     owners: BTreeMap<SliceKey, ServiceKey>,
     nodes: BTreeMap<NodeName, Node>,
+    names: SharedNames,
     /// Objects seen in a listing that is under way.
     listings: BTreeMap<Kind, BTreeSet<ObjectKey>>,
     synced: BTreeSet<Kind>,
@@ -189,7 +193,9 @@ impl Index {
         if std::mem::take(&mut self.moved) { Changes::Everything } else { Changes::Services(services) }
     }
 
-    fn apply_service(&mut self, service: Service) {
+    fn apply_service(&mut self, mut service: Service) {
+        self.names.share(&mut service.key.namespace);
+        service.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
         if self.services.get(&service.key) != Some(&service) {
             self.dirty.insert(service.key.clone());
             self.services.insert(service.key.clone(), service);
@@ -198,6 +204,7 @@ impl Index {
 
     fn apply_slice(&mut self, mut slice: EndpointSlice) {
         slice.endpoints.shrink_to_fit();
+        self.share_names(&mut slice);
         let owner = self.owners.get(&slice.key);
         if owner.is_some() && owner != slice.service.as_ref() {
             self.remove_slice(&slice.key.clone());
@@ -221,6 +228,25 @@ impl Index {
         }
         self.owners.insert(key, service.clone());
         self.dirty.insert(service);
+    }
+
+    fn share_names(&mut self, slice: &mut EndpointSlice) {
+        self.names.share(&mut slice.key.namespace);
+        if let Some(service) = &mut slice.service {
+            self.names.share(&mut service.namespace);
+            if let Some((known, _)) = self.services.get_key_value(service) {
+                service.clone_from(known);
+            }
+        }
+        slice.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
+        for endpoint in &mut slice.endpoints {
+            if let Some(node) = &mut endpoint.node {
+                self.names.share(node.text_mut());
+            }
+            if let Some(zone) = &mut endpoint.zone {
+                self.names.share(zone);
+            }
+        }
     }
 
     fn remove_slice(&mut self, key: &SliceKey) {

@@ -72,6 +72,10 @@ impl NodeName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    pub(crate) fn text_mut(&mut self) -> &mut Arc<str> {
+        &mut self.0
+    }
 }
 
 impl From<&str> for NodeName {

@@ -43,6 +43,7 @@ pub struct Arguments {
 
 /// Runs until TERM or INT. Pods, links and rules stay.
 pub fn run(arguments: &Arguments, state: &StateRoot) -> Result<ExitCode> {
+    kernel::memory::give_back_soon();
     let spec = cluster::load(state, &arguments.lab)?;
     let node = spec
         .node(&arguments.node)

@@ -169,22 +169,16 @@ impl Encoder<'_> {
                 self.message(message::DELETE_SET, 0, |writer| writer.text(2, set.as_str()));
             }
             Op::AddElements { set, definition, elements } => {
-                let mut items = Vec::with_capacity(elements.len());
-                for element in elements {
-                    write_element(definition, element, &mut items)?;
-                }
-                self.elements(message::NEW_ELEMENT, kind::CREATE, set, &items);
+                self.elements(message::NEW_ELEMENT, kind::CREATE, set, elements, |element, items| {
+                    write_element(definition, element, items)
+                })?;
             }
             Op::DeleteElements { set, definition, keys, missing } => {
-                let mut items = Vec::with_capacity(keys.len());
-                for key in keys {
-                    write_key(definition, key, &mut items)?;
-                }
                 let kind = match missing {
                     Missing::Fail => message::DELETE_ELEMENT,
                     Missing::Ignore => message::DESTROY_ELEMENT,
                 };
-                self.elements(kind, 0, set, &items);
+                self.elements(kind, 0, set, keys, |key, items| write_key(definition, key, items))?;
             }
         }
         Ok(())
@@ -254,22 +248,35 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// As many messages as the length of a nest demands.
-    fn elements(&mut self, kind: u16, flags: u16, set: &Name, items: &[Vec<u8>]) {
-        let mut rest = items;
+    /// As many messages as the length of a nest demands; each is written before the next is begun, for there may be
+    /// hundreds of thousands of elements.
+    fn elements<T>(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        set: &Name,
+        elements: &[T],
+        write: impl Fn(&T, &mut Vec<Vec<u8>>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut rest = elements;
+        let mut items = Vec::new();
         while !rest.is_empty() {
+            items.clear();
             let mut length = 0;
-            let fitting = rest.iter().take_while(|item| {
-                length += item.len() + 4;
-                length <= ELEMENT_NEST
-            });
-            let (now, later) = rest.split_at(fitting.count().max(1));
+            while let [element, later @ ..] = rest
+                && length < ELEMENT_NEST
+            {
+                let before = items.len();
+                write(element, &mut items)?;
+                length += items[before..].iter().map(|item| item.len() + 4).sum::<usize>();
+                rest = later;
+            }
             self.message(kind, flags, |writer| {
                 writer.text(2, set.as_str());
-                writer.nest(3, |writer| now.iter().for_each(|item| writer.bytes(NESTED_ELEMENT, item)));
+                writer.nest(3, |writer| items.iter().for_each(|item| writer.bytes(NESTED_ELEMENT, item)));
             });
-            rest = later;
         }
+        Ok(())
     }
 }
 

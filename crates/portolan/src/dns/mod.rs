@@ -74,6 +74,7 @@ fn server_address(text: &str) -> Result<SocketAddr, String> {
 
 /// Runs until TERM or INT.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    kernel::memory::hold_little();
     process::serve(|stopped| async move {
         if let Some(path) = &arguments.corefile {
             let corefile = Corefile::load(path, &FileSources)?;

@@ -28,6 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.cleanup == Some(true) {
         return cleanup::finish(&leftovers::remove(Whose::Ours(None)), Format::default());
     }
+    kernel::memory::hold_little();
     process::serve_with_log(log_filter(configuration.verbosity), |stopped| async move {
         for note in &notes {
             tracing::warn!("{note}");
