@@ -10,6 +10,7 @@
 
 mod change;
 mod commit;
+mod datapath;
 mod rig;
 mod sandbox;
 
@@ -123,6 +124,11 @@ const BENCHMARKS: &[Benchmark] = &[
         name: "change",
         about: "a change through the API until the kernel has it",
         run: Run::InCluster(change::measure),
+    },
+    Benchmark {
+        name: "datapath",
+        about: "requests a second and latencies through a Service, beside straight to its endpoints",
+        run: Run::Alone(datapath::run),
     },
     Benchmark { name: "sandbox", about: "a pod's network: CNI ADD and DEL", run: Run::Alone(sandbox::run) },
 ];
