@@ -28,10 +28,13 @@ lint: ## format, clippy, docs, licences and the dependency law
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	cargo deny --log-level error check bans licenses sources
 
-bench: setup ## figures, measured with a release build
-	cargo build --release --bin portolan
+# make bench NAMES="change start" SERVICES=1000,10000 ENDPOINTS=10 MODES=nftables ROUNDS=50; QUICK=yes is one size of each.
+bench: ## every figure, measured in release, as a table, a report and a page; NAMES="…" picks, QUICK=yes is short
+	@scripts/setup --bench
 	@images/build.sh $(IMAGES)
-	scripts/bench
+	cargo run --quiet --release -p portolan-bench -- $(NAMES) \
+		$(if $(SERVICES),--services $(SERVICES)) $(if $(ENDPOINTS),--endpoints $(ENDPOINTS)) \
+		$(if $(MODES),--modes $(MODES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 build: setup
 	cargo build --bin portolan
