@@ -156,7 +156,7 @@ impl Books {
     fn put(&mut self, key: ServiceKey, plan: Option<ServicePlan>) {
         if let Some(old) = self.services.remove(&key) {
             self.addresses.less(old.address);
-            old.local.iter().for_each(|address| self.local.less(*address));
+            old.here().for_each(|address| self.local.less(address));
             for (door, _) in &old.doors {
                 if let Some(claims) = self.claims.get_mut(door) {
                     claims.retain(|claim| *claim != key);
@@ -170,7 +170,7 @@ impl Books {
             return;
         };
         self.addresses.more(plan.address);
-        plan.local.iter().for_each(|address| self.local.more(*address));
+        plan.here().for_each(|address| self.local.more(address));
         for (door, _) in &plan.doors {
             match self.claims.entry(*door) {
                 Entry::Vacant(door) => {
@@ -195,7 +195,7 @@ impl Fragment {
         };
         self.doors.extend(plan.doors.iter().cloned());
         self.addresses.insert(plan.address);
-        self.local.extend(&plan.local);
+        self.local.extend(plan.here());
     }
 }
 

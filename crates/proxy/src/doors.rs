@@ -111,6 +111,15 @@ pub(crate) struct PortPlan {
     pub(crate) cluster: Ends,
     /// For ways that lead to this node's endpoints only; `None` when no policy asks for them.
     pub(crate) local: Option<Ends>,
+    /// Addresses of its endpoints on this node, in order: they may meet themselves behind the door.
+    pub(crate) here: Box<[IpAddr]>,
+}
+
+impl PortPlan {
+    /// Whether an endpoint may meet itself.
+    pub(crate) fn is_here(&self, endpoint: &EndpointAddress) -> bool {
+        self.here.binary_search(&endpoint.address).is_ok()
+    }
 }
 
 /// What stands behind a door.
@@ -206,11 +215,14 @@ pub(crate) struct ServicePlan {
     pub(crate) address: IpAddr,
     /// Its doors, port by port, the virtual address's first.
     pub(crate) doors: Vec<(Door, Arc<Behind>)>,
-    /// Addresses of its endpoints on this node: they may meet themselves behind the door.
-    pub(crate) local: BTreeSet<IpAddr>,
 }
 
 impl ServicePlan {
+    /// Addresses of its endpoints on this node; one may come more than once.
+    pub(crate) fn here(&self) -> impl Iterator<Item = IpAddr> {
+        self.doors.iter().flat_map(|(_, behind)| &behind.port.here).copied()
+    }
+
     /// What stands behind one of its doors. A door named twice, which the API refuses, is its first port's.
     pub(crate) fn behind(&self, door: &Door) -> Option<&Arc<Behind>> {
         self.doors.iter().find(|(candidate, _)| candidate == door).map(|(_, behind)| behind)
@@ -232,7 +244,7 @@ pub(crate) fn plan_service(
     let address = service.cluster_address(family)?;
     let zone = snapshot.node(&context.node).and_then(|node| node.zone.as_deref());
     let place = Place { node: &context.node, zone };
-    let mut plan = ServicePlan { address, doors: Vec::new(), local: BTreeSet::new() };
+    let mut plan = ServicePlan { address, doors: Vec::new() };
     for port in &service.ports {
         let serving = serving_endpoints(port, family, snapshot.slices(key), place);
         let mut last: Option<Arc<PortPlan>> = None;
@@ -250,7 +262,6 @@ pub(crate) fn plan_service(
             };
             plan.doors.push((door, Arc::new(Behind { kind, port, policy, sources })));
         }
-        plan.local.extend(serving.here);
     }
     Some(plan)
 }
@@ -265,6 +276,7 @@ fn plan_port(service: &Service, port: &ServicePort, serving: &Serving, before: S
         affinity: affinity(service),
         cluster: Ends { slots: assign_slots(&before.cluster, &serving.cluster), nobody: Nobody::Refuse },
         local: is_local.then(|| Ends { slots: assign_slots(local_before, &serving.local), nobody }),
+        here: serving.here.iter().copied().collect(),
     }
 }
 

@@ -35,8 +35,7 @@ fn only_endpoints_of_this_node_are_local() {
     let cluster = Cluster::new()
         .service("httpd-svc", "10.96.203.6", |_| ())
         .endpoints("httpd-svc", &["10.244.1.28", "10.244.2.22"]);
-    let local =
-        |node| plan(&cluster, node).unwrap().local.into_iter().map(|address| address.to_string()).collect();
+    let local = |node| plan(&cluster, node).unwrap().here().map(|address| address.to_string()).collect();
     let (one, two, three): (Vec<_>, Vec<_>, Vec<_>) = (local("node1"), local("node2"), local("node3"));
     assert_eq!(one, ["10.244.1.28"]);
     assert_eq!(two, ["10.244.2.22"]);

@@ -234,9 +234,7 @@ impl Writer<'_, '_, '_> {
     fn has_chain(&self, endpoint: &EndpointAddress) -> bool {
         match self.source.detail {
             Detail::Full => true,
-            Detail::Lean => {
-                self.view.port.affinity.is_some() || self.source.fragment.local.contains(&endpoint.address)
-            }
+            Detail::Lean => self.view.port.affinity.is_some() || self.view.port.is_here(endpoint),
         }
     }
 

@@ -250,7 +250,7 @@ pub(super) fn needs(site: &Site<'_>, books: &Books) -> (Fragment, Needs) {
     (everything, needs)
 }
 
-/// Whether the snapshot has a service of the family at all.
+/// Whether the snapshot has a service of the family that is ours to serve.
 pub(super) fn has_services(snapshot: &Snapshot<'_>, family: AddressFamily) -> bool {
-    snapshot.services().any(|service| service.cluster_address(family).is_some())
+    snapshot.services().any(|service| service.is_proxied() && service.cluster_address(family).is_some())
 }

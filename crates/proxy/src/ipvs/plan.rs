@@ -50,12 +50,12 @@ impl Needs {
     pub(super) fn of(site: &Site<'_>, fragment: &Fragment) -> Self {
         let mut needs = Self::default();
         for (door, behind) in &fragment.doors {
-            needs.add(site, &fragment.local, door, behind);
+            needs.add(site, door, behind);
         }
         needs
     }
 
-    fn add(&mut self, site: &Site<'_>, local: &BTreeSet<IpAddr>, door: &Door, behind: &Behind) {
+    fn add(&mut self, site: &Site<'_>, door: &Door, behind: &Behind) {
         let ends = ends(behind);
         let service = virtual_service(site.scheduler, behind, ends);
         let inside = behind.outside().map(|_| virtual_service(site.scheduler, behind, behind.inside()));
@@ -81,7 +81,7 @@ impl Needs {
             }
             Door::Node { protocol, port } => self.add_node_door(*protocol, *port, behind, site.context),
         }
-        let here = behind.endpoints().filter(|end| local.contains(&end.address));
+        let here = behind.endpoints().filter(|end| behind.port().is_here(end));
         let loops: BTreeSet<Shared> = here.map(|end| Shared::LoopBack(end_at(door, end))).collect();
         loops.into_iter().for_each(|shared| self.share(shared));
     }
