@@ -15,6 +15,8 @@ mod door_words;
 mod doors;
 pub mod iptables;
 pub mod ipvs;
+#[cfg(test)]
+mod laws;
 mod local;
 mod mode;
 pub mod nftables;

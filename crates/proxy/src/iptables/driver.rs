@@ -17,7 +17,7 @@ use crate::stale;
 use crate::{Dataplane, NodeContext, SyncError, SyncReport};
 
 /// The tables that the mode writes to.
-const TABLES: [Table; 2] = [Table::Nat, Table::Filter];
+pub(super) const TABLES: [Table; 2] = [Table::Nat, Table::Filter];
 
 /// How many looks at the legacy variant's sizes there are before everything is compared: a rule in the place of another
 /// of the same size does not show in them.

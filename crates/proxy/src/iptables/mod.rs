@@ -18,6 +18,8 @@
 //! chain of our own name says that they are ours: `cleanup` leaves a kube-proxy's alone.
 
 mod driver;
+#[cfg(test)]
+mod laws;
 mod names;
 mod plan;
 mod skeleton;

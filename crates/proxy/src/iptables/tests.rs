@@ -1,15 +1,9 @@
 //! The mode against its fakes: the laws, what is sent for a change, and how it reads.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use model::{
-    Changes, Index, Object, Port, Protocol, Service, ServiceKey, ServiceKind, SessionAffinity, TrafficPolicy,
-};
+use model::{Changes, Index, Object, Port, ServiceKey};
 use netstate::conntrack::FakeConntrack;
 use netstate::iptables::{ChainName, FakeIptables, Rule, Table, Target, Transaction, restore_input, save};
 use netstate::nft::Family;
-use proptest::prelude::*;
 
 use super::IptablesProxy;
 use crate::sample::{Cluster, service, slice};
@@ -287,102 +281,4 @@ fn from_a_thousand_endpoints_on_rules_are_short() {
     assert_eq!(bench.everything(&large), SyncReport::default());
     bench.sync(&with(10), &services(&["many"]));
     assert!(bench.written()[0].contains("default/httpd-svc:"));
-}
-
-/// A service whose fields differ as much as they can.
-fn some_service() -> impl Strategy<Value = Service> {
-    let number = 0..4u8;
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (number, flags, 0..3u8, 0..3u8).prop_map(|(number, flags, port, ranges)| {
-        let (sticky, external_local, internal_local, udp, claims) = flags;
-        service(&format!("svc-{number}"), &format!("10.96.0.{}", number + 1), |service| {
-            service.kind = ServiceKind::LoadBalancer;
-            service.ports[0].node_port =
-                Port::try_from(30_000 + i64::from(if claims { 0 } else { number })).ok();
-            service.ports[0].port = Port::try_from(80 + i64::from(port)).unwrap();
-            if udp {
-                service.ports[0].protocol = Protocol::Udp;
-            }
-            if sticky {
-                service.affinity = SessionAffinity::ClientAddress { timeout: Duration::from_secs(60) };
-            }
-            let policy = |local| if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
-            service.external_policy = policy(external_local);
-            service.internal_policy = policy(internal_local);
-            // Two may claim one address.
-            service.external_addresses = vec![format!("198.51.100.{}", number / 2).parse().unwrap()];
-            service.load_balancer.addresses = vec![format!("198.51.101.{number}").parse().unwrap()];
-            service.load_balancer.source_ranges =
-                (0..ranges).map(|range| format!("192.0.{range}.0/24").parse().unwrap()).collect();
-            service.health_check_port =
-                external_local.then(|| Port::try_from(32_000 + i64::from(number)).unwrap());
-        })
-    })
-}
-
-#[derive(Debug, Clone)]
-enum Event {
-    Apply(Box<Service>),
-    Delete(u8),
-    Endpoints(u8, BTreeSet<u8>),
-}
-
-fn some_event() -> impl Strategy<Value = Event> {
-    let ends = proptest::collection::btree_set(0..6u8, 0..5);
-    prop_oneof![
-        4 => some_service().prop_map(|service| Event::Apply(Box::new(service))),
-        1 => (0..4u8).prop_map(Event::Delete),
-        4 => (0..4u8, ends).prop_map(|(service, ends)| Event::Endpoints(service, ends)),
-    ]
-}
-
-fn apply(index: &mut Index, event: &Event) -> String {
-    match event {
-        Event::Apply(service) => {
-            index.apply(Object::Service((**service).clone()));
-            service.key.name.to_string()
-        }
-        Event::Delete(number) => {
-            let name = format!("svc-{number}");
-            index.delete(&Object::Service(service(&name, "10.96.0.1", |_| ())).key());
-            name
-        }
-        Event::Endpoints(number, ends) => {
-            let name = format!("svc-{number}");
-            let ends: Vec<String> = ends.iter().map(|end| format!("10.244.{}.{end}", 1 + end % 3)).collect();
-            let ends: Vec<&str> = ends.iter().map(String::as_str).collect();
-            index.apply(Object::EndpointSlice(slice(&name, &ends)));
-            name
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
-    /// Step by step leads where one look at everything does, whatever the order, and nothing is left to do.
-    #[test]
-    fn changes_lead_where_everything_does(events in proptest::collection::vec((some_event(), any::<bool>()), 1..24)) {
-        let mut index = Cluster::new().index();
-        let mut bench = Bench::new();
-        bench.everything(&index);
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        for (event, sync) in &events {
-            names.insert(apply(&mut index, event));
-            if *sync {
-                let changed: Vec<&str> = names.iter().map(String::as_str).collect();
-                bench.sync(&index, &services(&changed));
-                names.clear();
-            }
-        }
-        let changed: Vec<&str> = names.iter().map(String::as_str).collect();
-        bench.sync(&index, &services(&changed));
-        let mut fresh = Bench::new();
-        fresh.everything(&index);
-        prop_assert_eq!(bench.written(), fresh.written());
-        let mut restarted = Bench::on(bench.iptables.clone());
-        prop_assert_eq!(restarted.everything(&index), SyncReport::default());
-        restarted.proxy.cleanup().unwrap();
-        prop_assert_eq!(restarted.written(), Bench::new().written());
-    }
 }

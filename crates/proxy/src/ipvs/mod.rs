@@ -24,6 +24,8 @@ mod cleanup;
 mod drain;
 mod driver;
 mod kept;
+#[cfg(test)]
+mod laws;
 mod look;
 mod marks;
 mod plan;

@@ -1,23 +1,19 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use model::{
-    Changes, Index, Object, ObjectKey, Port, Protocol, Service, ServiceKind, SessionAffinity, SliceKey,
-    TrafficPolicy,
-};
+use model::{Changes, Index, ObjectKey, Port, Service, ServiceKind, SessionAffinity, TrafficPolicy};
 use netstate::conntrack::FakeConntrack;
 use netstate::ipset::{Member, Saved, Sets};
 use netstate::iptables::{ChainName, Table as RuleTable};
 use netstate::ipvs::trace::FakeNode;
-use netstate::ipvs::{Destination, Listing, ServiceId, Table};
+use netstate::ipvs::{Listing, ServiceId, Table};
 use netstate::link::{Link, LinkKind, LinkName, NamespacePath};
 use netstate::namespace::{LinkOp, LinkPort as _};
 use netstate::nft::{Family, L4Protocol};
 use netstate::sysctl::FakeSysctls;
-use proptest::prelude::*;
 
 use super::*;
-use crate::sample::{Cluster, service, slice};
+use crate::sample::{Cluster, service};
 use crate::{Dataplane as _, NodeContext, SyncError, SyncReport};
 
 /// A node's proxy beside the kernel it writes to and the cluster it follows.
@@ -52,7 +48,7 @@ pub(super) fn node() -> FakeNode {
     node
 }
 
-fn proxy(node: &FakeNode, conntrack: &FakeConntrack, context: &NodeContext) -> IpvsProxy {
+pub(super) fn proxy(node: &FakeNode, conntrack: &FakeConntrack, context: &NodeContext) -> IpvsProxy {
     let ports = Ports {
         ipvs: Box::new(node.ipvs.clone()),
         sets: Box::new(node.sets.clone()),
@@ -107,29 +103,6 @@ impl Rig {
         let links = self.node.links.observe().unwrap().links;
         let bound = links.get(&LINK).into_iter().flat_map(|link| &link.addresses).map(ipnet::IpNet::addr);
         (self.node.ipvs.table(), self.node.sets.sets(), bound.collect())
-    }
-
-    /// The same with places instead of marks, which mean nothing by themselves.
-    fn meaning(&self) -> (Vec<(String, netstate::ipvs::VirtualService)>, String, Vec<IpAddr>) {
-        let (table, mut sets, bound) = self.state();
-        let name = |id: &ServiceId| match *id {
-            ServiceId::Address { .. } => id.to_string(),
-            ServiceId::Mark { mark, family } => {
-                let marks = marks::Marks::observed(&sets, family);
-                let own = mark & rules::MASQUERADE;
-                format!("mark of {} and {own:#x}", marks.place(id).expect("a mark without a place"))
-            }
-        };
-        let mut services: Vec<_> = table.iter().map(|(id, service)| (name(id), service.clone())).collect();
-        services.sort_by(|one, other| one.0.cmp(&other.0));
-        for set in sets.values_mut() {
-            let plain = |member: &Member| match *member {
-                Member::IpPortMark(at, _) => Member::IpPortMark(at, 0),
-                other => other,
-            };
-            set.members = set.members.iter().map(plain).collect();
-        }
-        (services, Saved(&sets).to_string(), bound)
     }
 
     fn listing(&self) -> String {
@@ -521,95 +494,4 @@ fn a_new_address_of_the_node_serves_node_ports() {
     rig.node.links.commit(&[LinkOp::DeleteAddress { link: LinkName::eth0(), address }]).unwrap();
     rig.repair();
     assert!(!rig.listing().contains("192.0.2.77"));
-}
-
-fn number() -> impl Strategy<Value = u8> {
-    0u8..4
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Service { number: u8, node_port: bool, sticky: bool, local: bool, balanced: bool },
-    Endpoints { number: u8, endpoints: Vec<u8> },
-    DeleteService(u8),
-    DeleteEndpoints(u8),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let flag = any::<bool>;
-    prop_oneof![
-        (number(), flag(), flag(), flag(), flag()).prop_map(
-            |(number, node_port, sticky, local, balanced)| {
-                Step::Service { number, node_port, sticky, local, balanced }
-            }
-        ),
-        (number(), proptest::collection::vec(0u8..6, 0..4))
-            .prop_map(|(number, endpoints)| Step::Endpoints { number, endpoints }),
-        number().prop_map(Step::DeleteService),
-        number().prop_map(Step::DeleteEndpoints),
-    ]
-}
-
-fn name(number: u8) -> String {
-    format!("service-{number}")
-}
-
-fn take(index: &mut Index, step: &Step) {
-    match step {
-        Step::Service { number, node_port, sticky, local, balanced } => {
-            index.apply(Object::Service(service(&name(*number), &format!("10.96.0.{number}"), |service| {
-                service.ports[0].node_port =
-                    node_port.then(|| Port::try_from(30_000 + i64::from(*number)).unwrap());
-                if *sticky {
-                    service.affinity = SessionAffinity::ClientAddress { timeout: Duration::from_secs(60) };
-                }
-                if *local {
-                    service.external_policy = TrafficPolicy::Local;
-                }
-                if *balanced {
-                    service.kind = ServiceKind::LoadBalancer;
-                    service.ports[0].protocol = if *number < 2 { Protocol::Tcp } else { Protocol::Udp };
-                    service.ports[0].port = Port::try_from(80 + i64::from(*number)).unwrap();
-                    service.load_balancer.addresses = vec!["192.0.2.40".parse().unwrap()];
-                    service.load_balancer.source_ranges =
-                        [format!("198.51.{number}.0/24").parse().unwrap()].into();
-                }
-            })));
-        }
-        Step::Endpoints { number, endpoints } => {
-            let addresses: Vec<String> =
-                endpoints.iter().map(|end| format!("10.244.{}.{}", 1 + end % 2, 10 + end)).collect();
-            let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-            index.apply(Object::EndpointSlice(slice(&name(*number), &addresses)));
-        }
-        Step::DeleteService(number) => {
-            index.delete(&ObjectKey::Service(service(&name(*number), "10.96.0.1", |_| {}).key));
-        }
-        Step::DeleteEndpoints(number) => {
-            index.delete(&ObjectKey::EndpointSlice(SliceKey::new("default", name(*number).as_str())));
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    /// Planning does not depend on the order of events, and the incremental plan equals the full one.
-    #[test]
-    fn whatever_happens_the_kernel_holds_what_the_cluster_says(steps in proptest::collection::vec(step(), 1..24)) {
-        let mut followed = Rig::new(&httpd());
-        followed.sync();
-        for step in &steps {
-            take(&mut followed.index, step);
-            followed.sync();
-            prop_assert!(!followed.proxy.may_be_disturbed().unwrap());
-        }
-        prop_assert_eq!(followed.restart().changes, 0);
-        let mut fresh = Rig::new(&httpd());
-        steps.iter().for_each(|step| take(&mut fresh.index, step));
-        fresh.sync();
-        prop_assert_eq!(followed.meaning(), fresh.meaning());
-        let drained = |one: &Destination| one.weight == 0;
-        prop_assert!(!followed.node.ipvs.table().values().any(|one| one.destinations.values().any(drained)));
-    }
 }

@@ -26,6 +26,8 @@ mod affinity;
 #[cfg(test)]
 mod behaviour;
 mod driver;
+#[cfg(test)]
+mod laws;
 mod layout;
 mod plan;
 mod shape;

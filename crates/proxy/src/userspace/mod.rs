@@ -19,6 +19,8 @@
 #[cfg(test)]
 mod behaviour;
 mod driver;
+#[cfg(test)]
+mod laws;
 mod layout;
 mod plan;
 mod relays;

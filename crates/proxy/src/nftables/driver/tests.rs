@@ -1,16 +1,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use model::{
-    Index, Object, ObjectKey, Port, Protocol, ServiceKind, SessionAffinity, SliceKey, TrafficPolicy,
-};
+use model::{Index, Object, ObjectKey, Port, Protocol, SessionAffinity};
 use netstate::conntrack::{Connection, FakeConntrack, Flow};
 use netstate::nft::{Chain, Data, Element, FakeNft, L4Protocol, Name, Ruleset, Value};
-use proptest::prelude::*;
 
 use super::layout::TABLE;
 use super::*;
-use crate::sample::{Cluster, service, slice};
+use crate::sample::Cluster;
 
 /// A node's proxy beside the kernel it writes to and the cluster it follows.
 struct Rig {
@@ -50,14 +47,6 @@ impl Rig {
     fn table(&self) -> Ruleset {
         self.nft.table(&TABLE).unwrap()
     }
-
-    /// What the tables of both families mean; no table is as good as one without services.
-    fn meanings(&self) -> [(Ruleset, BTreeMap<Door, Slots>); 2] {
-        FAMILIES.map(|family| {
-            let table = self.nft.table(&layout::table(family));
-            meaning(table.unwrap_or_else(|| layout::skeleton(&context(), family)))
-        })
-    }
 }
 
 fn context() -> NodeContext {
@@ -70,20 +59,6 @@ fn httpd() -> Cluster {
             service.ports[0].node_port = Port::try_from(30_000).ok()
         })
         .endpoints("httpd-svc", &["10.244.1.28", "10.244.1.29", "10.244.2.22"])
-}
-
-/// A table with the endpoints behind each door in order, since slots carry no meaning.
-fn meaning(mut ruleset: Ruleset) -> (Ruleset, BTreeMap<Door, Slots>) {
-    let mut slots = plan::observed_slots(&ruleset);
-    for slots in slots.values_mut() {
-        slots.cluster.sort();
-        slots.local.sort();
-    }
-    use layout::{ENDPOINTS, LOCAL_ENDPOINTS, NODE_ENDPOINTS, NODE_LOCAL_ENDPOINTS};
-    for set in [ENDPOINTS, LOCAL_ENDPOINTS, NODE_ENDPOINTS, NODE_LOCAL_ENDPOINTS] {
-        ruleset.sets.get_mut(&set).unwrap().elements.clear();
-    }
-    (ruleset, slots)
 }
 
 #[test]
@@ -341,123 +316,4 @@ fn clients_of_vanished_endpoints_are_forgotten() {
     assert_eq!(rig.apply(&sticky(&["10.244.1.3"])).affinities, 1);
     assert_eq!(rig.table().sets[&AFFINITY].elements.keys().cloned().collect::<Vec<_>>(), [client(2, 3).key]);
     assert_eq!(rig.apply(&sticky(&[])).affinities, 1);
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Apply(Object),
-    Delete(ObjectKey),
-    Sync,
-    Restart,
-    Fail,
-}
-
-fn any_service() -> impl Strategy<Value = Object> {
-    let name = prop::sample::select(vec!["a", "b", "c"]);
-    let node_port = prop::option::of(30_000i64..30_002);
-    let seconds = prop::option::of(prop::sample::select(vec![10u64, 20]));
-    let policy = || prop::sample::select(vec![TrafficPolicy::Cluster, TrafficPolicy::Local]);
-    let outside = (prop::collection::vec(4u8..7, 0..2), prop::collection::vec(6u8..8, 0..2), 0usize..3);
-    let numbers = (1u8..4, 80i64..82, node_port, seconds);
-    (name, numbers, any::<bool>(), any::<bool>(), policy(), policy(), outside).prop_map(
-        |(name, (last, port, node_port, seconds), udp, dual, internal, external, outside)| {
-            let at = |last: &u8| format!("10.96.0.{last}").parse().unwrap();
-            Object::Service(service(name, &format!("10.96.0.{last}"), |service| {
-                service.ports[0].port = Port::try_from(port).unwrap();
-                service.ports[0].node_port = node_port.and_then(|number| Port::try_from(number).ok());
-                service.ports[0].protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
-                service.kind = ServiceKind::LoadBalancer;
-                (service.internal_policy, service.external_policy) = (internal, external);
-                service.external_addresses = outside.0.iter().map(at).collect();
-                service.load_balancer.addresses = outside.1.iter().map(at).collect();
-                let ranges = ["192.0.2.0/24", "2001:db8::/32"].map(|range| range.parse().unwrap());
-                service.load_balancer.source_ranges = ranges[..outside.2].into();
-                if dual {
-                    service.cluster_addresses.push(format!("fd00::{last}").parse().unwrap());
-                }
-                if let Some(seconds) = seconds {
-                    service.affinity =
-                        SessionAffinity::ClientAddress { timeout: Duration::from_secs(seconds) };
-                }
-            }))
-        },
-    )
-}
-
-/// Endpoints of one family, of two nodes, some of which drain.
-fn any_slice() -> impl Strategy<Value = Object> {
-    let name = prop::sample::select(vec!["a", "b", "c"]);
-    let endpoints = prop::collection::btree_map((1u8..3, 1u8..5), any::<bool>(), 0..5);
-    (name, endpoints, prop::bool::weighted(0.2)).prop_map(|(name, endpoints, v6)| {
-        let addresses: Vec<String> =
-            endpoints.keys().map(|(node, last)| format!("10.244.{node}.{last}")).collect();
-        let mut slice = slice(name, &addresses.iter().map(String::as_str).collect::<Vec<_>>());
-        for (endpoint, drains) in slice.endpoints.iter_mut().zip(endpoints.values()) {
-            (endpoint.ready, endpoint.terminating) = (!drains, *drains);
-            if let (true, IpAddr::V4(address)) = (v6, endpoint.address) {
-                endpoint.address = address.to_ipv6_mapped().into();
-            }
-        }
-        if v6 {
-            slice.family = AddressFamily::V6;
-            slice.key.name = format!("{name}-v6").into();
-        }
-        Object::EndpointSlice(slice)
-    })
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => any_service().prop_map(Step::Apply),
-        4 => any_slice().prop_map(Step::Apply),
-        2 => any_service().prop_map(|object| Step::Delete(object.key())),
-        1 => prop::sample::select(vec!["a", "b", "c"])
-            .prop_map(|name| Step::Delete(ObjectKey::EndpointSlice(SliceKey::new("default", name)))),
-        4 => Just(Step::Sync),
-        1 => Just(Step::Restart),
-        1 => Just(Step::Fail),
-    ]
-}
-
-proptest! {
-    /// Whatever happened before, in however many steps, with whatever failures and restarts between: the
-    /// kernel ends with what one first sync of the last state writes, services that claim each other's
-    /// addresses included. And then there is nothing more to do.
-    #[test]
-    fn small_steps_lead_where_one_big_one_does(steps in prop::collection::vec(any_step(), 0..40)) {
-        let mut rig = Rig::new(&Cluster::new());
-        let mut last = BTreeMap::new();
-        for step in steps {
-            match step {
-                Step::Apply(object) => {
-                    last.insert(object.key(), object.clone());
-                    rig.index.apply(object);
-                }
-                Step::Delete(key) => {
-                    last.remove(&key);
-                    rig.index.delete(&key);
-                }
-                Step::Sync => {
-                    rig.sync();
-                }
-                Step::Restart => {
-                    rig.restart();
-                }
-                Step::Fail => {
-                    rig.nft.fail_next_commit(12);
-                    rig.proxy.cleanup().unwrap_err();
-                    rig.sync();
-                }
-            }
-        }
-        rig.sync();
-
-        let mut fresh = Rig::new(&Cluster { objects: last.into_values().rev().collect() });
-        fresh.sync();
-        prop_assert_eq!(rig.meanings(), fresh.meanings());
-        let commits = rig.nft.commits().len();
-        prop_assert_eq!(rig.sync().changes, 0);
-        prop_assert_eq!(rig.restart().changes, 0);
-        prop_assert_eq!(rig.nft.commits().len(), commits);
-    }
 }

@@ -1,21 +1,16 @@
 use std::net::SocketAddr;
 
-use model::{
-    Index, Object, ObjectKey, Port, Protocol, ServiceKind, SessionAffinity, SliceKey, TrafficPolicy,
-};
+use model::{Index, ObjectKey, Port, Protocol};
 use netstate::conntrack::{Connection, FakeConntrack, Flow};
 use netstate::nft::{Data, FakeNft, L4Protocol, Name, Ruleset, Table, Value};
 use netstate::relay::{FakeRelays, Relay, RelayName};
-use proptest::prelude::*;
 
+use super::super::laws;
 use super::layout::{PORTS, TABLE};
 use super::*;
-use crate::sample::{Cluster, service, slice};
+use crate::sample::Cluster;
 
 const HTTPD: &str = "default/httpd-svc: tcp IPv4";
-
-/// A set, the door that is its key, and the relay that it leads to.
-type Led = (Name, String, String);
 
 /// A node's proxy beside the kernel it writes to, its relays and the cluster it follows.
 struct Rig {
@@ -64,44 +59,12 @@ impl Rig {
         self.relays.relays().get(&RelayName::new(name)).cloned()
     }
 
-    /// The relays with their endpoints in order, since slots carry no meaning.
     fn relays(&self) -> BTreeMap<RelayName, Relay> {
-        let relays = self.relays.relays().into_iter();
-        relays
-            .map(|(name, (_, mut relay))| {
-                relay.backends.endpoints.sort();
-                (name, relay)
-            })
-            .collect()
+        laws::relays(&self.relays)
     }
 
-    /// The tables of both families, with a relay's name and the element's key where a port is; no table is as good as
-    /// one without services.
-    fn tables(&self) -> Vec<(Ruleset, BTreeSet<Led>)> {
-        let by_port: BTreeMap<u16, String> =
-            self.relays.relays().into_iter().map(|(name, (port, _))| (port, name.to_string())).collect();
-        let led = |family| {
-            let table = self.nft.table(&layout::table(family));
-            let mut table = table.unwrap_or_else(|| layout::skeleton(&context(), family));
-            let mut ends = BTreeSet::new();
-            for (name, set) in &mut table.sets {
-                set.elements.retain(|key, data| {
-                    let port = match (&*data, &key.to_vec()[..]) {
-                        (Data::Values(values), _) => match values.to_vec()[..] {
-                            [Value::Port(port)] => port,
-                            _ => return true,
-                        },
-                        (Data::Nothing, [_, Value::Port(port)]) if *name == layout::RELAYS => *port,
-                        _ => return true,
-                    };
-                    let door = if *name == layout::RELAYS { String::new() } else { key.to_string() };
-                    ends.insert((name.clone(), door, by_port[&port].clone()));
-                    false
-                });
-            }
-            (table, ends)
-        };
-        FAMILIES.into_iter().map(led).collect()
+    fn tables(&self) -> laws::Tables {
+        laws::tables(&self.nft, &self.relays)
     }
 }
 
@@ -292,101 +255,4 @@ fn the_kernel_is_asked_whether_somebody_else_wrote() {
     let report = rig.proxy.sync(&rig.index.snapshot().unwrap(), &Changes::Everything).unwrap();
     assert_eq!(report.changes, 4, "two doors, the address and the relay's port");
     assert!(!rig.proxy.may_be_disturbed().unwrap());
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Apply(Object),
-    Delete(ObjectKey),
-    Sync,
-    Restart,
-    FailCommit,
-    FailOpen,
-}
-
-fn any_service() -> impl Strategy<Value = Object> {
-    let policy = || prop::sample::select(vec![TrafficPolicy::Cluster, TrafficPolicy::Local]);
-    let protocol = prop::sample::select(vec![Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
-    (0u8..4, 0u8..4, prop::option::of(30_000i64..30_003), policy(), policy(), protocol, any::<[bool; 3]>())
-        .prop_map(|(name, address, node_port, external, internal, protocol, [balanced, guarded, sticky])| {
-            Object::Service(service(&format!("s{name}"), &format!("10.96.0.{address}"), |service| {
-                service.ports[0].node_port = node_port.and_then(|port| Port::try_from(port).ok());
-                service.ports[0].protocol = protocol;
-                (service.external_policy, service.internal_policy) = (external, internal);
-                if balanced {
-                    service.kind = ServiceKind::LoadBalancer;
-                    service.load_balancer.addresses = vec!["203.0.113.1".parse().unwrap()];
-                }
-                if guarded {
-                    service.load_balancer.source_ranges =
-                        ["192.0.2.0/24", "192.0.2.0/25"].map(|range| range.parse().unwrap()).into();
-                }
-                if sticky {
-                    service.affinity =
-                        SessionAffinity::ClientAddress { timeout: std::time::Duration::from_secs(60) };
-                }
-            }))
-        })
-}
-
-fn any_slice() -> impl Strategy<Value = Object> {
-    let endpoint = prop::sample::select(vec!["10.244.1.1", "10.244.1.2", "10.244.2.1", "10.244.3.1"]);
-    (0u8..4, prop::collection::btree_set(endpoint, 0..4)).prop_map(|(name, endpoints)| {
-        let endpoints: Vec<&str> = endpoints.into_iter().collect();
-        Object::EndpointSlice(slice(&format!("s{name}"), &endpoints))
-    })
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => any_service().prop_map(Step::Apply),
-        3 => any_slice().prop_map(Step::Apply),
-        1 => (0u8..4).prop_map(|name| Step::Delete(ObjectKey::Service(ServiceKey::new("default", &format!("s{name}"))))),
-        1 => (0u8..4).prop_map(|name| Step::Delete(ObjectKey::EndpointSlice(SliceKey::new("default", &format!("s{name}"))))),
-        3 => Just(Step::Sync),
-        1 => Just(Step::Restart),
-        1 => Just(Step::FailCommit),
-        1 => Just(Step::FailOpen),
-    ]
-}
-
-proptest! {
-    /// Whatever happened before, in however many steps, with whatever failures and restarts between: table and relays
-    /// end as one first sync of the last state makes them. And then there is nothing more to do.
-    #[test]
-    fn small_steps_lead_where_one_big_one_does(steps in prop::collection::vec(any_step(), 0..40)) {
-        let mut rig = Rig::new(&Cluster::new());
-        let mut last = BTreeMap::new();
-        for step in steps {
-            match step {
-                Step::Apply(object) => {
-                    last.insert(object.key(), object.clone());
-                    rig.index.apply(object);
-                }
-                Step::Delete(key) => {
-                    last.remove(&key);
-                    rig.index.delete(&key);
-                }
-                Step::Sync => {
-                    // A failure that was ordered may meet this one.
-                    let _ = rig.try_sync();
-                }
-                Step::Restart => rig.restart(),
-                Step::FailCommit => rig.nft.fail_next_commit(12),
-                Step::FailOpen => rig.relays.fail_next_open(24),
-            }
-        }
-        // Failures that were ordered are met one by one.
-        prop_assert!((0..100).any(|_| rig.try_sync().is_ok()));
-
-        let mut fresh = Rig::new(&Cluster { objects: last.into_values().rev().collect() });
-        fresh.sync();
-        prop_assert_eq!(rig.relays(), fresh.relays());
-        prop_assert_eq!(rig.tables(), fresh.tables());
-        let commits = rig.nft.commits().len();
-        prop_assert_eq!(rig.sync().changes, 0);
-        let everything = rig.proxy.sync(&rig.index.snapshot().unwrap(), &Changes::Everything);
-        prop_assert_eq!(everything.unwrap(), SyncReport::default());
-        prop_assert_eq!(rig.nft.commits().len(), commits);
-    }
 }
