@@ -5,7 +5,7 @@ TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/portolan/bin
 IMAGES := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/portolan/images
 export PATH := $(PATH):$(TOOLS)
 
-.PHONY: lab down test lint bench build images setup help
+.PHONY: lab down test lint bench soak build images setup help
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -35,6 +35,9 @@ bench: ## every figure, measured in release, as a table, a report and a page; NA
 	cargo run --quiet --release -p portolan-bench -- $(NAMES) \
 		$(if $(SERVICES),--services $(SERVICES)) $(if $(ENDPOINTS),--endpoints $(ENDPOINTS)) \
 		$(if $(MODES),--modes $(MODES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
+
+soak: setup ## an hour of changes, kills and flushes, after which nothing has grown
+	cargo bench --quiet -p portolan --bench figures -- soak --minutes $(or $(MINUTES),60)
 
 build: setup
 	cargo build --bin portolan

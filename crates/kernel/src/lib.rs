@@ -19,3 +19,6 @@ pub mod process;
 pub mod sysctl;
 
 mod nfnetlink;
+mod sent;
+
+pub use sent::SentBytes;

@@ -30,6 +30,7 @@ use std::io;
 
 use netstate::nft::{Element, Name, NftError, NftPort, Ruleset, SetDefinition, Table, Transaction};
 
+use crate::SentBytes;
 use crate::nfnetlink::{Refusal, Socket};
 
 /// nftables of one network namespace.
@@ -37,6 +38,7 @@ pub struct Nftables {
     socket: Socket,
     /// Tables that it makes are its own.
     owner: bool,
+    sent: SentBytes,
 }
 
 impl Nftables {
@@ -47,7 +49,7 @@ impl Nftables {
     /// [`NftError::Kernel`] if the kernel gives no netfilter socket. Missing rights show only at the first commit.
     pub fn open() -> Result<Self, NftError> {
         let socket = Socket::open().map_err(|source| NftError::Kernel { doing: "open a socket", source })?;
-        Ok(Self { socket, owner: false })
+        Ok(Self { socket, owner: false, sent: SentBytes::default() })
     }
 
     /// As [`Nftables::open`], but the tables that it makes are its own: nobody else may change them, not even
@@ -58,6 +60,12 @@ impl Nftables {
     /// As [`Nftables::open`].
     pub fn open_owner() -> Result<Self, NftError> {
         Ok(Self { owner: true, ..Self::open()? })
+    }
+
+    /// What transactions have sent until now, and will.
+    #[must_use]
+    pub fn sent(&self) -> SentBytes {
+        self.sent.clone()
     }
 
     /// How many elements each set of a table has, by the kernel's own count; a set of a kernel that does not count (before
@@ -120,6 +128,7 @@ impl NftPort for Nftables {
             return Ok(());
         }
         let batch = batch::Batch::new(transaction, self.owner, |count| self.socket.sequences(count))?;
+        self.sent.add(batch.bytes.len());
         let refusals = self
             .socket
             .transact(&batch.bytes, batch.first)

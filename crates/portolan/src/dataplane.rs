@@ -1,6 +1,7 @@
 //! The one place that opens a dataplane by its mode: for the agent, the proxy and the cleanup alike.
 
 use anyhow::{Context, Result, bail};
+use kernel::SentBytes;
 use kernel::conntrack::Conntrack;
 use kernel::ipset::Ipset;
 use kernel::iptables::Iptables;
@@ -29,11 +30,13 @@ pub struct Opened {
     pub dataplane: Box<dyn Dataplane>,
     /// What its relays carry, in the userspace mode.
     pub relays: Option<Meter>,
+    /// What its rules are sent by; ports that are not counted are missing.
+    pub sent: Vec<SentBytes>,
 }
 
 impl Opened {
     fn new(mode: Mode, dataplane: impl Dataplane + 'static) -> Self {
-        Self { mode, dataplane: Box::new(dataplane), relays: None }
+        Self { mode, dataplane: Box::new(dataplane), relays: None, sent: Vec::new() }
     }
 }
 
@@ -82,7 +85,9 @@ fn try_mode(mode: Mode, context: &NodeContext, ipvs: &Config) -> Result<Opened> 
         Mode::Nftables => {
             let mut nft = Nftables::open()?;
             probe_nftables(&mut nft).context("the kernel does not take a table for address translation")?;
-            Ok(Opened::new(mode, NftablesProxy::new(context.clone(), nft, Conntrack::open()?)))
+            let sent = vec![nft.sent()];
+            let proxy = NftablesProxy::new(context.clone(), nft, Conntrack::open()?);
+            Ok(Opened { sent, ..Opened::new(mode, proxy) })
         }
         Mode::Userspace => {
             let mut nft = Nftables::open()?;
@@ -92,8 +97,9 @@ fn try_mode(mode: Mode, context: &NodeContext, ipvs: &Config) -> Result<Opened> 
             tracing::debug!(?config, "relays");
             let relays = Relays::new(runtime, config);
             let meter = relays.meter();
+            let sent = vec![nft.sent()];
             let proxy = UserspaceProxy::new(context.clone(), nft, relays, Conntrack::open()?);
-            Ok(Opened { relays: Some(meter), ..Opened::new(mode, proxy) })
+            Ok(Opened { relays: Some(meter), sent, ..Opened::new(mode, proxy) })
         }
         Mode::Iptables => {
             let ipv4 = Iptables::open(Family::Ip)?;
@@ -101,8 +107,10 @@ fn try_mode(mode: Mode, context: &NodeContext, ipvs: &Config) -> Result<Opened> 
             // A node without IPv6 needs none.
             let ipv6 = Iptables::open(Family::Ip6)
                 .inspect_err(|error| tracing::warn!(%error, "services are not served at IPv6 addresses"));
-            let ports = [Some(ipv4), ipv6.ok()].into_iter().flatten();
-            Ok(Opened::new(mode, IptablesProxy::new(context.clone(), ports, Conntrack::open()?)))
+            let ports: Vec<Iptables> = [Some(ipv4), ipv6.ok()].into_iter().flatten().collect();
+            let sent = ports.iter().map(Iptables::sent).collect();
+            let proxy = IptablesProxy::new(context.clone(), ports, Conntrack::open()?);
+            Ok(Opened { sent, ..Opened::new(mode, proxy) })
         }
         Mode::Ipvs => {
             let mut load_balancer = Ipvs::open().context("the kernel has no ip_vs")?;

@@ -19,6 +19,7 @@ use netstate::iptables::{
 };
 use netstate::nft::{Family, NftError, NftPort};
 
+use crate::SentBytes;
 use crate::netns::Netns;
 use crate::nft::Nftables;
 use find::Programs;
@@ -35,6 +36,7 @@ pub struct Iptables {
     facts: Facts,
     /// The tables that were read or written: asking for the size of another would make the kernel have it.
     used: BTreeSet<Table>,
+    sent: SentBytes,
 }
 
 /// Where the facts come from that change with the rules.
@@ -76,7 +78,13 @@ impl Iptables {
             }
             Variant::Legacy => Facts::Sizes(size::Socket::open(family).map_err(failed("open a socket"))?),
         };
-        Ok(Self { family, programs, netns, facts, used: BTreeSet::new() })
+        Ok(Self { family, programs, netns, facts, used: BTreeSet::new(), sent: SentBytes::default() })
+    }
+
+    /// What transactions have sent to `iptables-restore` until now, and will.
+    #[must_use]
+    pub fn sent(&self) -> SentBytes {
+        self.sent.clone()
     }
 
     fn restore_one(&self, transactions: &[Transaction]) -> Result<(), IptablesError> {
@@ -84,6 +92,7 @@ impl Iptables {
         if input.is_empty() {
             return Ok(());
         }
+        self.sent.add(input.len());
         // The counters that others read are kept by `--noflush`, and ours are nobody's.
         run::run(&self.netns, &self.programs.restore, &["--noflush", "-w", run::LOCK_SECONDS], Some(&input))?;
         Ok(())

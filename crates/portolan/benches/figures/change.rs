@@ -1,7 +1,7 @@
 //! A change through the API until the kernel's own event tells of it, on a quiet cluster and in a busy one.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use load::{Figure, Fleet, Report, Samples, Target};
@@ -9,10 +9,8 @@ use proxy::Mode;
 use serde_json::json;
 
 use crate::Sizes;
-use crate::rig::{Churn, Cluster, Proxy, Ruleset, SERVED, Variant, Witness};
+use crate::rig::{Churn, Cluster, Proxy, Ruleset, SERVED, START, Variant, Witness};
 
-/// How long a proxy may take to serve everything.
-const START: Duration = Duration::from_secs(600);
 /// Changes a second that others make meanwhile.
 const CHURN: u32 = 100;
 /// So many Services take turns in having their node ports changed: fewer than there are free ports.
@@ -34,13 +32,12 @@ pub fn measure(cluster: &mut Cluster, sizes: &Sizes, report: &mut Report) -> Res
     for variant in Variant::of(&sizes.modes(&[Mode::Nftables])) {
         let proxy = Proxy::start(cluster, 1, variant)?;
         proxy.wait_for(SERVED, START)?;
-        let mut ruleset = Ruleset::open(&cluster.node(1)?, cluster.fleet)?;
-        ensure!(ruleset.is_whole()?, "{variant}: the kernel does not hold all Services");
+        Ruleset::new(&cluster.node(1)?, variant).ensure_whole(cluster.fleet)?;
         let mut rounds = Rounds { cluster, witness: Witness::start(&cluster.node(1)?)?, next: 0 };
         // The first change meets a proxy that still looks for what former modes left.
         rounds.run(What::Slice, 1)?;
         for busy in [false, true] {
-            let churn = busy.then(|| Churn::start(cluster, CHURN));
+            let churn = busy.then(|| Churn::start(cluster, CHURN, u32::MAX));
             for what in [What::Slice, What::Service, What::NodePort] {
                 let times = rounds.run(what, sizes.rounds(200))?;
                 times.tell(report, cluster.fleet, variant, what, busy);

@@ -11,8 +11,12 @@
 mod change;
 mod commit;
 mod datapath;
+mod kills;
+mod resources;
 mod rig;
 mod sandbox;
+mod soak;
+mod start;
 
 use clap::Parser;
 use load::{Fleet, Report};
@@ -56,6 +60,9 @@ struct Sizes {
     /// Changes, requests or rounds of each sort.
     #[arg(long)]
     rounds: Option<u32>,
+    /// How long the soak goes on.
+    #[arg(long)]
+    minutes: Option<f64>,
     /// The smallest sizes at which everything still happens.
     #[arg(long)]
     smoke: bool,
@@ -110,6 +117,8 @@ struct Benchmark {
 enum Run {
     /// It makes for itself what it needs.
     Alone(fn(&Sizes) -> anyhow::Result<Report>),
+    /// The same, but only when it is asked for, or in a smoke run.
+    Asked(fn(&Sizes) -> anyhow::Result<Report>),
     /// It measures in a cluster of each size, with the others that do: to load one takes up to minutes.
     InCluster(fn(&mut Cluster, &Sizes, &mut Report) -> anyhow::Result<()>),
 }
@@ -130,6 +139,26 @@ const BENCHMARKS: &[Benchmark] = &[
         about: "requests a second and latencies through a Service, beside straight to its endpoints",
         run: Run::Alone(datapath::run),
     },
+    Benchmark {
+        name: "start",
+        about: "from the start of the process until the kernel holds everything",
+        run: Run::InCluster(start::measure),
+    },
+    Benchmark {
+        name: "resources",
+        about: "memory, processor time and bytes to the kernel",
+        run: Run::InCluster(resources::measure),
+    },
+    Benchmark {
+        name: "kills",
+        about: "killed in the middle of a cold start, and what the next start leaves",
+        run: Run::Alone(kills::run),
+    },
+    Benchmark {
+        name: "soak",
+        about: "an hour of changes, kills and flushes: nothing grows",
+        run: Run::Asked(soak::run),
+    },
     Benchmark { name: "sandbox", about: "a pod's network: CNI ADD and DEL", run: Run::Alone(sandbox::run) },
 ];
 
@@ -144,8 +173,11 @@ fn main() -> anyhow::Result<()> {
     if let Some(unknown) = names.iter().find(|name| BENCHMARKS.iter().all(|one| one.name != **name)) {
         anyhow::bail!("there is no benchmark '{unknown}'; --list names them");
     }
-    let asked = |name| names.is_empty() || names.iter().any(|asked| asked == name);
-    let benchmarks: Vec<&Benchmark> = BENCHMARKS.iter().filter(|one| asked(one.name)).collect();
+    let asked = |one: &&Benchmark| match one.run {
+        Run::Asked(_) if names.is_empty() => sizes.smoke,
+        _ => names.is_empty() || names.iter().any(|name| name == one.name),
+    };
+    let benchmarks: Vec<&Benchmark> = BENCHMARKS.iter().filter(asked).collect();
     for report in run(&benchmarks, &sizes)? {
         report.save()?;
         if json {
@@ -162,7 +194,7 @@ fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Report>> 
     let mut in_cluster = Vec::new();
     for &&Benchmark { name, about, run } in benchmarks {
         match run {
-            Run::Alone(run) => {
+            Run::Alone(run) | Run::Asked(run) => {
                 eprintln!("{name}: {about} …");
                 reports.push(run(sizes)?);
             }
@@ -174,7 +206,7 @@ fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Report>> 
     }
     for fleet in sizes.fleets() {
         eprintln!("a cluster of {} Services x {} …", fleet.services, fleet.endpoints);
-        let mut cluster = Cluster::start(fleet)?;
+        let mut cluster = Cluster::start(fleet, 1)?;
         for (name, report, measure) in &mut in_cluster {
             eprintln!("{name} at {} x {} …", fleet.services, fleet.endpoints);
             measure(&mut cluster, sizes, report)?;

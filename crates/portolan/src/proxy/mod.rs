@@ -70,7 +70,7 @@ async fn serve(
     tracing::info!(node = %context.node, pods = ?context.pods, node_ports = ?context.node_port_addresses, "this node");
     let opened = dataplane::open(configuration.mode, &context, &configuration.ipvs)?;
     if let Some(address) = configuration.metrics {
-        let pages = pages::metrics(status.clone(), opened.mode, opened.relays.clone());
+        let pages = pages::metrics(status.clone(), opened.mode, opened.relays.clone(), opened.sent);
         publish("metrics", address, configuration.must_bind, pages).await?;
     }
     let mode = opened.mode;

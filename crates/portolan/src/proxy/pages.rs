@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use kernel::SentBytes;
 use proxy::Mode;
 use relay::{Counts, Meter};
 use runtime::pages::Page;
@@ -48,16 +49,23 @@ pub fn metrics(
     status: Arc<ProxyStatus>,
     mode: Mode,
     relays: Option<Meter>,
+    sent: Vec<SentBytes>,
 ) -> impl Fn(&str) -> Option<Page> + Clone + Send + 'static {
     move |path| match path {
         "/metrics" => {
             let relayed = relays.as_ref().map(|relays| relayed(relays.counts())).unwrap_or_default();
-            Some(Page::ok(&(status.metrics() + &relayed)))
+            let sent = sent.iter().map(SentBytes::total).sum();
+            Some(Page::ok(&(status.metrics() + &relayed + &sent_bytes(sent))))
         }
         "/proxyMode" => Some(Page::ok(mode.word())),
         "/healthz" => Some(Page::ok("ok")),
         _ => None,
     }
+}
+
+/// What rules were written with, in the text form of Prometheus.
+fn sent_bytes(sent: u64) -> String {
+    counter("portolan_proxy_kernel_bytes_total", "Bytes sent to write rules.", sent)
 }
 
 /// What relays have carried, in the text form of Prometheus.
@@ -69,11 +77,12 @@ fn relayed(counts: Counts) -> String {
         ("flows", "Flows of datagrams that relays began.", flows),
         ("dropped_datagrams", "Datagrams that relays dropped.", dropped),
     ];
-    let text = |(name, help, value)| {
-        let name = format!("portolan_relay_{name}_total");
-        format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
-    };
+    let text = |(name, help, value)| counter(&format!("portolan_relay_{name}_total"), help, value);
     rows.map(text).concat()
+}
+
+fn counter(name: &str, help: &str, value: u64) -> String {
+    format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
 }
 
 #[cfg(test)]
@@ -107,10 +116,11 @@ mod tests {
             status.clone(),
             Mode::Userspace,
             Some(Relays::new(runtime.handle().clone(), relay::Config::default()).meter()),
+            vec![SentBytes::default()],
         );
         let page = format!("{:?}", relays("/metrics"));
         assert!(page.contains("portolan_relay_refused_connections_total 0"), "{page}");
-        let metrics = metrics(status, Mode::Ipvs, None);
+        let metrics = metrics(status, Mode::Ipvs, None, Vec::new());
         assert_eq!(metrics("/proxyMode"), Some(Page::ok("ipvs")));
         let text = format!("{:?}", metrics("/metrics"));
         assert!(text.contains("kubeproxy_proxy_healthz_total{code="), "{text}");

@@ -22,30 +22,35 @@ pub struct Churn<'a> {
 }
 
 impl<'a> Churn<'a> {
-    /// Begins.
-    pub fn start(cluster: &'a Cluster, a_second: u32) -> Self {
+    /// Begins to make changes, at most so many.
+    pub fn start(cluster: &'a Cluster, a_second: u32, most: u32) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let (client, fleet) = (cluster.client.clone(), cluster.fleet);
         let pace = Duration::from_secs(1) / a_second;
-        let task = cluster.runtime.spawn(run(client, fleet, pace, ended.clone()));
+        let task = cluster.runtime.spawn(run(client, fleet, pace, most, ended.clone()));
         Self { cluster, ended, task }
     }
 
     /// Ends it, and returns how many changes there were.
     pub fn stop(self) -> Result<u32> {
         self.ended.store(true, Ordering::Relaxed);
+        self.finish()
+    }
+
+    /// Waits until all changes are made.
+    pub fn finish(self) -> Result<u32> {
         let (made, refused) = self.cluster.runtime.block_on(self.task)?;
         ensure!(refused == 0, "{refused} of {made} changes beside the measured ones were refused");
         Ok(made)
     }
 }
 
-async fn run(client: Client, fleet: Fleet, pace: Duration, ended: Arc<AtomicBool>) -> (u32, u32) {
+async fn run(client: Client, fleet: Fleet, pace: Duration, most: u32, ended: Arc<AtomicBool>) -> (u32, u32) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut clock = interval(pace);
     let mut requests = tokio::task::JoinSet::new();
     let (mut made, mut refused) = (0, 0);
-    while !ended.load(Ordering::Relaxed) {
+    while made < most && !ended.load(Ordering::Relaxed) {
         clock.tick().await;
         let (path, patch) = change(fleet, NEXT.fetch_add(1, Ordering::Relaxed));
         let client = client.clone();

@@ -7,8 +7,10 @@
 //! ```
 
 mod churn;
+mod dice;
 mod proxy;
 mod ruleset;
+mod usage;
 mod variant;
 mod witness;
 
@@ -29,8 +31,10 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 pub use churn::Churn;
-pub use proxy::{Proxy, SERVED};
-pub use ruleset::Ruleset;
+pub use dice::Dice;
+pub use proxy::{Proxy, SERVED, START};
+pub use ruleset::{Everything, Ruleset};
+pub use usage::Usage;
 pub use variant::Variant;
 pub use witness::Witness;
 
@@ -38,8 +42,6 @@ pub use witness::Witness;
 pub const PORTOLAN: &str = env!("CARGO_BIN_EXE_portolan");
 /// What the proxy calls its table in nftables mode.
 pub const TABLE: &str = "portolan-services";
-/// Nodes that a proxy may run on.
-const NODES: usize = 3;
 
 /// An API server with a fleet, and nodes without a proxy.
 pub struct Cluster {
@@ -56,14 +58,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts one and loads it. Tells of it on standard error.
-    pub fn start(fleet: Fleet) -> Result<Self> {
+    /// Starts one with so many nodes and loads it. Tells of it on standard error.
+    pub fn start(fleet: Fleet, nodes: usize) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // An error says that a provider is installed already, which is all that is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut request = LabRequest::named(format!("rig-{}-{number}", std::process::id()).parse()?);
-        request.nodes = Some(NODES);
+        request.nodes = Some(nodes);
         // Below the build's own folder: a RAM disk would make every fsync of the API server free.
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let paths = StateRoot::new(directory.path()).lab(&request.name);
@@ -147,6 +149,11 @@ impl Cluster {
         self.paths.node(&topology::names::node_name(number)).kubeconfig()
     }
 
+    /// What the API server takes.
+    pub fn control_plane_usage(&self) -> Result<Usage> {
+        Usage::of(self.control_plane.as_ref().context("there is no control plane")?.id())
+    }
+
     fn log(&self) -> PathBuf {
         self.paths.root().join("control-plane.log")
     }
@@ -163,6 +170,13 @@ impl Drop for Cluster {
             eprintln!("{error}");
         }
     }
+}
+
+/// Runs a program in a namespace, and returns what it printed.
+pub fn run(node: &Netns, program: &str, arguments: &[&str]) -> Result<String> {
+    let output = node.run(|| Command::new(program).args(arguments).output())??;
+    ensure!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// A port that nobody listens on just now.

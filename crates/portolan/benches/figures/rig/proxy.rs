@@ -1,20 +1,29 @@
 //! `portolan proxy` on a node.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use kernel::netns::Netns;
 
 use super::{Cluster, PORTOLAN, Variant};
 
 /// What the log says once the first sync is done.
 pub const SERVED: &str = "services are served";
+/// How long that may take.
+pub const START: Duration = Duration::from_secs(600);
+/// Where its figures are.
+const METRICS: &str = "127.0.0.1:10249";
 
 /// A proxy process; killed when dropped. Its rules stay.
 pub struct Proxy {
+    /// When it was started.
+    pub started: Instant,
     child: Child,
+    node: Netns,
     log: Arc<Log>,
 }
 
@@ -44,6 +53,7 @@ impl Proxy {
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let node = cluster.node(node)?;
+        let started = Instant::now();
         let mut child = node.run(|| command.spawn())?.context("start the proxy")?;
         let log = Arc::new(Log::default());
         let output = BufReader::new(child.stderr.take().context("its log is a pipe")?);
@@ -55,7 +65,7 @@ impl Proxy {
             }
             writer.end();
         });
-        Ok(Self { child, log })
+        Ok(Self { started, child, node, log })
     }
 
     /// Waits until its log says something, and returns when it did.
@@ -79,6 +89,18 @@ impl Proxy {
     pub fn log_text(&self) -> String {
         let state = self.log.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.lines.iter().fold(String::new(), |text, (_, line)| text + line + "\n")
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// One of its metrics.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let page = self.node.run(|| page("/metrics"))??;
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.with_context(|| format!("there is no metric {name}"))?.parse().context("a number")
     }
 
     /// Kills it as it stands.
@@ -124,4 +146,13 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
         self.grown.notify_all();
     }
+}
+
+/// A page of the proxy in the caller's namespace.
+fn page(path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(METRICS).context("its metrics")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {METRICS}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }

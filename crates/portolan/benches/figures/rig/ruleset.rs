@@ -1,40 +1,135 @@
-//! How much of a fleet a node's kernel holds.
+//! What a node's kernel holds of a fleet.
 
-use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use kernel::iptables::Iptables;
 use kernel::netns::Netns;
 use kernel::nft::Nftables;
 use load::{Doors, Fleet};
-use netstate::nft::{Family, Name, Table};
+use netstate::iptables::{self, Chains, IptablesPort as _};
+use netstate::nft::{self, Family, Name, NftPort as _, Table};
+use proxy::Mode;
 
-use super::TABLE;
+use super::{TABLE, Variant};
 
-/// Asks a node's kernel what it holds, without reading it all.
-pub struct Ruleset {
-    nft: Nftables,
-    wanted: Doors,
+/// The table of the userspace mode.
+const USERSPACE: &str = "portolan-userspace";
+
+/// Looks at a node's kernel.
+pub struct Ruleset<'a> {
+    node: &'a Netns,
+    variant: Variant,
 }
 
-impl Ruleset {
-    /// On a node, to be compared with a fleet.
-    pub fn open(node: &Netns, fleet: Fleet) -> Result<Self> {
-        let nft = node.run(Nftables::open)?.context("nftables")?;
-        Ok(Self { nft, wanted: fleet.doors() })
+/// All rules that a proxy wrote, as values.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Everything {
+    nftables: Vec<Option<nft::Ruleset>>,
+    iptables: Vec<Chains>,
+    /// The tables that there are.
+    names: String,
+}
+
+impl<'a> Ruleset<'a> {
+    /// Of one way of proxying.
+    pub const fn new(node: &'a Netns, variant: Variant) -> Self {
+        Self { node, variant }
     }
 
-    /// Whether every door of the fleet is there, and no other.
-    pub fn is_whole(&mut self) -> Result<bool> {
-        Ok(self.doors()? == self.wanted)
+    /// Makes sure that every door of a fleet is there, and no other.
+    pub fn ensure_whole(&self, fleet: Fleet) -> Result<()> {
+        let (found, wanted) = (self.doors()?, self.seen_of(fleet.doors()));
+        ensure!(found == wanted, "{}: the kernel holds {found:?} instead of {wanted:?}", self.variant);
+        Ok(())
     }
 
-    fn doors(&mut self) -> Result<Doors> {
-        let table = Table::new(Family::Ip, Name::constant(TABLE));
-        let counts = self.nft.element_counts(&table)?.unwrap_or_default();
-        let count = |set| counts.get(&Name::constant(set)).copied().unwrap_or_default();
+    /// The part of the doors that can be counted in this mode.
+    fn seen_of(&self, doors: Doors) -> Doors {
+        match self.variant {
+            Variant::Plain(Mode::Nftables) => doors,
+            Variant::IptablesNft | Variant::IptablesLegacy => Doors { node_endpoints: 0, ..doors },
+            // Endpoints are the relays' affair.
+            Variant::Plain(_) => Doors { endpoints: 0, node_endpoints: 0, ..doors },
+        }
+    }
+
+    /// How many doors there are.
+    pub fn doors(&self) -> Result<Doors> {
+        match self.variant {
+            Variant::Plain(Mode::Nftables) => {
+                let counts = self.counts(TABLE)?;
+                let count = |set| counts.get(&Name::constant(set)).copied().unwrap_or_default();
+                Ok(Doors {
+                    services: count("services"),
+                    endpoints: count("endpoints"),
+                    node_ports: count("node-ports"),
+                    node_endpoints: count("node-endpoints"),
+                })
+            }
+            Variant::Plain(Mode::Userspace) => {
+                let counts = self.counts(USERSPACE)?;
+                let count = |set| counts.get(&Name::constant(set)).copied().unwrap_or_default();
+                Ok(Doors { services: count("ports"), node_ports: count("node-ports"), ..Doors::default() })
+            }
+            Variant::IptablesNft => self.chains(iptables::Variant::Nft),
+            Variant::IptablesLegacy => self.chains(iptables::Variant::Legacy),
+            Variant::Plain(mode) => bail!("{mode} is not measured here"),
+        }
+    }
+
+    /// How many elements each set of a table of IPv4 has.
+    pub fn counts(&self, table: &'static str) -> Result<BTreeMap<Name, usize>> {
+        let mut nft = self.node.run(Nftables::open)?.context("nftables")?;
+        let table = Table::new(Family::Ip, Name::constant(table));
+        Ok(nft.element_counts(&table)?.unwrap_or_default())
+    }
+
+    /// The table of the nftables mode.
+    pub fn table(&self) -> Result<Option<nft::Ruleset>> {
+        let mut nft = self.node.run(Nftables::open)?.context("nftables")?;
+        Ok(nft.observe(&Table::new(Family::Ip, Name::constant(TABLE)))?)
+    }
+
+    fn chains(&self, variant: iptables::Variant) -> Result<Doors> {
+        let chains = self.observe(variant, Family::Ip, iptables::Table::Nat)?;
+        let named = |prefix: &str| chains.0.keys().filter(|name| name.as_str().starts_with(prefix)).count();
+        let node_ports = chains.0.iter().filter(|(name, _)| name.as_str() == "KUBE-NODEPORTS");
         Ok(Doors {
-            services: count("services"),
-            endpoints: count("endpoints"),
-            node_ports: count("node-ports"),
-            node_endpoints: count("node-endpoints"),
+            services: named("KUBE-SVC-"),
+            endpoints: named("KUBE-SEP-"),
+            node_ports: node_ports.map(|(_, chain)| chain.rules.len()).sum(),
+            node_endpoints: 0,
         })
+    }
+
+    fn observe(&self, variant: iptables::Variant, family: Family, table: iptables::Table) -> Result<Chains> {
+        let mut port = self.node.run(|| Iptables::open_variant(family, variant))?.context("iptables")?;
+        Ok(port.observe(table)?)
+    }
+
+    /// All of it.
+    pub fn everything(&self) -> Result<Everything> {
+        let mut nft = self.node.run(Nftables::open)?.context("nftables")?;
+        let mut nftables = Vec::new();
+        for family in [Family::Ip, Family::Ip6] {
+            for table in [TABLE, USERSPACE] {
+                nftables.push(nft.observe(&Table::new(family, Name::constant(table)))?);
+            }
+        }
+        let variant = match self.variant {
+            Variant::IptablesNft => Some(iptables::Variant::Nft),
+            Variant::IptablesLegacy => Some(iptables::Variant::Legacy),
+            Variant::Plain(_) => None,
+        };
+        let mut iptables = Vec::new();
+        for family in [Family::Ip, Family::Ip6] {
+            for table in [iptables::Table::Nat, iptables::Table::Filter] {
+                if let Some(variant) = variant {
+                    iptables.push(self.observe(variant, family, table)?);
+                }
+            }
+        }
+        Ok(Everything { nftables, iptables, names: super::run(self.node, "nft", &["list", "tables"])? })
     }
 }
