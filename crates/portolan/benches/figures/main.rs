@@ -4,7 +4,8 @@
 //! runs benchmarks by name, or all of them; `--list` names them. Needs root. Without `--bench`, which cargo gives, the
 //! sizes are so small that only correctness is looked at: so `cargo test` runs it.
 //!
-//! Each benchmark makes the namespaces that it needs and takes them away, and hands out a [`load::Report`].
+//! Each benchmark makes the namespaces that it needs and takes them away, and hands out a [`load::Report`]. One that fails
+//! leaves the others alone: it keeps the figures that it had, its report says why it ended, and the exit code is 1.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what a benchmark is for")]
 
@@ -12,11 +13,14 @@ mod change;
 mod commit;
 mod datapath;
 mod kills;
+mod lab;
 mod resources;
 mod rig;
 mod sandbox;
 mod soak;
 mod start;
+
+use std::process::ExitCode;
 
 use clap::Parser;
 use load::{Fleet, Report};
@@ -160,60 +164,123 @@ const BENCHMARKS: &[Benchmark] = &[
         run: Run::Asked(soak::run),
     },
     Benchmark { name: "sandbox", about: "a pod's network: CNI ADD and DEL", run: Run::Alone(sandbox::run) },
+    Benchmark {
+        name: "lab",
+        about: "labs of 3 and of 20 nodes until Services answer",
+        run: Run::Alone(lab::run),
+    },
 ];
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = Arguments::parse();
     arguments.sizes.smoke |= !arguments.bench;
     let Arguments { names, sizes, list, json, .. } = arguments;
     if list {
-        BENCHMARKS.iter().for_each(|Benchmark { name, about, .. }| println!("{name:<12} {about}"));
-        return Ok(());
+        BENCHMARKS.iter().for_each(|benchmark| benchmark.list(json));
+        return Ok(ExitCode::SUCCESS);
     }
     if let Some(unknown) = names.iter().find(|name| BENCHMARKS.iter().all(|one| one.name != **name)) {
-        anyhow::bail!("there is no benchmark '{unknown}'; --list names them");
+        // `cargo test NAME` gives every test program the name of a test in one of them.
+        anyhow::ensure!(sizes.smoke, "there is no benchmark '{unknown}'; --list names them");
     }
     let asked = |one: &&Benchmark| match one.run {
         Run::Asked(_) if names.is_empty() => sizes.smoke,
         _ => names.is_empty() || names.iter().any(|name| name == one.name),
     };
     let benchmarks: Vec<&Benchmark> = BENCHMARKS.iter().filter(asked).collect();
-    for report in run(&benchmarks, &sizes)? {
-        report.save()?;
+    let mut failed = false;
+    for measured in run(&benchmarks, &sizes)? {
+        let Measured { report, failure } = measured;
         if json {
             println!("{}", report.to_json());
         } else {
             println!("{report}");
         }
+        if let Some(error) = failure {
+            eprintln!("{} failed: {error:?}", report.name);
+            failed = true;
+        }
     }
-    Ok(())
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Report>> {
-    let mut reports = Vec::new();
+impl Benchmark {
+    /// Name and purpose; for programs also with which it is better run together, and whether it runs only by name.
+    fn list(&self, json: bool) {
+        let Self { name, about, run } = self;
+        let (together, asked) = match run {
+            Run::Alone(_) => (None, false),
+            Run::Asked(_) => (None, true),
+            Run::InCluster(_) => (Some("cluster"), false),
+        };
+        let json_line =
+            serde_json::json!({"name": name, "about": about, "together": together, "asked": asked});
+        match json {
+            true => println!("{json_line}"),
+            false => println!("{name:<12} {about}"),
+        }
+    }
+}
+
+/// What a benchmark has found so far, and what ended it early.
+struct Measured {
+    report: Report,
+    failure: Option<anyhow::Error>,
+}
+
+impl Measured {
+    fn fail(&mut self, error: anyhow::Error) {
+        self.report.note(format!("failed: {error:#}"));
+        self.failure = Some(error);
+    }
+}
+
+/// Runs them. Reports are saved as soon as they have something new, so that nothing takes it away again.
+fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Measured>> {
+    let mut all = Vec::new();
     let mut in_cluster = Vec::new();
     for &&Benchmark { name, about, run } in benchmarks {
+        let mut measured = Measured { report: Report::new(name, about), failure: None };
         match run {
             Run::Alone(run) | Run::Asked(run) => {
                 eprintln!("{name}: {about} …");
-                reports.push(run(sizes)?);
+                match run(sizes) {
+                    Ok(report) => measured.report = report,
+                    Err(error) => measured.fail(error),
+                }
+                measured.report.save()?;
+                all.push(measured);
             }
-            Run::InCluster(measure) => in_cluster.push((name, Report::new(name, about), measure)),
+            Run::InCluster(measure) => in_cluster.push((measure, measured)),
         }
     }
     if in_cluster.is_empty() {
-        return Ok(reports);
+        return Ok(all);
     }
     for fleet in sizes.fleets() {
-        eprintln!("a cluster of {} Services x {} …", fleet.services, fleet.endpoints);
-        let mut cluster = Cluster::start(fleet, 1)?;
-        for (name, report, measure) in &mut in_cluster {
-            eprintln!("{name} at {} x {} …", fleet.services, fleet.endpoints);
-            measure(&mut cluster, sizes, report)?;
+        let size = format!("{} Services x {}", fleet.services, fleet.endpoints);
+        let mut left: Vec<_> =
+            in_cluster.iter_mut().filter(|(_, measured)| measured.failure.is_none()).collect();
+        if left.is_empty() {
+            break;
+        }
+        eprintln!("a cluster of {size} …");
+        let mut cluster =
+            Cluster::start(fleet, 1).map_err(|error| format!("no cluster of {size}: {error:#}"));
+        for (measure, measured) in &mut left {
+            eprintln!("{} at {size} …", measured.report.name);
+            let done = match &mut cluster {
+                Ok(cluster) => measure(cluster, sizes, &mut measured.report),
+                Err(error) => Err(anyhow::Error::msg(error.clone())),
+            };
+            if let Err(error) = done {
+                measured.fail(error.context(format!("at {size}")));
+            }
+            measured.report.save()?;
         }
     }
-    reports.extend(in_cluster.into_iter().map(|(_, report, _)| report));
-    Ok(reports)
+    all.extend(in_cluster.into_iter().map(|(_, measured)| measured));
+    Ok(all)
 }
 
 fn mode(word: &str) -> Result<Mode, String> {
