@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Parser;
 
-use crate::programs::{Benchmark, Sizes};
+use crate::programs::{Benchmark, Job, Sizes};
 use crate::whole::Run;
 
 #[derive(Parser)]
@@ -43,8 +43,8 @@ struct Arguments {
     /// Where report.json and index.html go.
     #[arg(long, value_name = "DIRECTORY", default_value = "target/bench")]
     output: PathBuf,
-    /// A benchmark that takes longer is ended, and counts as failed.
-    #[arg(long, value_name = "MINUTES", default_value_t = 30)]
+    /// A process that takes longer is ended, and its benchmarks count as failed.
+    #[arg(long, value_name = "MINUTES", default_value_t = 40)]
     patience: u64,
 }
 
@@ -70,25 +70,26 @@ fn carry_out(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         all.iter().for_each(|Benchmark { name, about, .. }| println!("{name:<12} {about}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let chosen = programs::choose(all, &arguments.names)?;
-    let run = measure(arguments, &chosen)?;
+    let jobs = programs::jobs(programs::choose(all, &arguments.names)?);
+    let run = measure(arguments, &jobs)?;
     print!("{}", run.summary());
     println!("{}\n{}", output.join("report.json").display(), output.join("index.html").display());
     Ok(if run.failures().next().is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Runs them one after another, and writes the files after each.
-fn measure(arguments: &Arguments, chosen: &[Benchmark]) -> anyhow::Result<Run> {
+fn measure(arguments: &Arguments, jobs: &[Job]) -> anyhow::Result<Run> {
     let Arguments { output, sizes, .. } = arguments;
     let mut run = Run::begin(std::env::args().skip(1).collect());
     let begin = Instant::now();
-    for (number, benchmark) in chosen.iter().enumerate() {
-        eprintln!("\n── {} ({} of {}): {}", benchmark.name, number + 1, chosen.len(), benchmark.about);
-        let parts = output.join("parts").join(&benchmark.name);
+    for (number, job) in jobs.iter().enumerate() {
+        let name = job.names().join(", ");
+        eprintln!("\n── {} of {}: {name}", number + 1, jobs.len());
+        let parts = output.join("parts").join(job.names().join("-"));
         let patience = Duration::from_secs(arguments.patience * 60);
-        let outcome = run::run(benchmark, sizes, &parts, patience)?;
+        let outcome = run::run(job, sizes, &parts, patience)?;
         if let Some(failure) = &outcome.failure {
-            eprintln!("bench: {} failed: {failure}", benchmark.name);
+            eprintln!("bench: {name} failed: {failure}");
         }
         run.push(outcome, begin.elapsed());
         write(output, "report.json", &format!("{:#}\n", run.to_json()))?;

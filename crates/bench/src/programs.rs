@@ -98,19 +98,13 @@ pub struct Benchmark {
     /// Where cargo would run it: in its package.
     directory: PathBuf,
     takes: Takes,
+    /// What it shares with others that have the same word here.
+    together: Option<String>,
+    /// It runs only when it is named.
+    asked: bool,
 }
 
 impl Benchmark {
-    /// The process that runs it, with its output still to be directed.
-    pub fn command(&self, sizes: &Sizes) -> Command {
-        let mut command = Command::new(&self.executable);
-        command.current_dir(&self.directory).arg("--bench").args(sizes.arguments(self.takes));
-        if self.takes == Takes::Sizes {
-            command.arg(&self.name);
-        }
-        command
-    }
-
     /// A benchmark that is a line of shell.
     #[cfg(test)]
     pub fn of_shell(name: &str, script: &str, directory: &Path) -> Self {
@@ -118,9 +112,57 @@ impl Benchmark {
         let executable = directory.join(format!("{name}.sh"));
         std::fs::write(&executable, format!("#!/bin/sh\n{script}\n")).expect("written");
         std::fs::set_permissions(&executable, PermissionsExt::from_mode(0o755)).expect("ours");
-        let (name, about) = (name.to_owned(), String::new());
-        Self { name, about, executable, directory: directory.to_owned(), takes: Takes::Nothing }
+        Self {
+            name: name.to_owned(),
+            about: String::new(),
+            executable,
+            directory: directory.to_owned(),
+            takes: Takes::Nothing,
+            together: None,
+            asked: false,
+        }
     }
+}
+
+/// One or more benchmarks that a process runs, because what they need takes minutes to make.
+#[derive(Debug, Clone)]
+pub struct Job(Vec<Benchmark>);
+
+impl Job {
+    /// Names of the benchmarks.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|benchmark| benchmark.name.clone()).collect()
+    }
+
+    /// The process, with its output still to be directed; none without benchmarks.
+    pub fn command(&self, sizes: &Sizes) -> Option<Command> {
+        let Benchmark { executable, directory, takes, .. } = self.0.first()?;
+        let mut command = Command::new(executable);
+        command.current_dir(directory).arg("--bench").args(sizes.arguments(*takes));
+        if *takes == Takes::Sizes {
+            command.args(self.names());
+        }
+        Some(command)
+    }
+}
+
+/// What is run, in order: benchmarks that share something at the place of the first of them.
+pub fn jobs(chosen: Vec<Benchmark>) -> Vec<Job> {
+    let mut jobs: Vec<Job> = Vec::new();
+    for benchmark in chosen {
+        let shares = |job: &&mut Job| {
+            let first = job.0.first();
+            first.is_some_and(|first| {
+                first.together.is_some()
+                    && (&first.together, &first.executable) == (&benchmark.together, &benchmark.executable)
+            })
+        };
+        match jobs.iter_mut().find(shares) {
+            Some(job) => job.0.push(benchmark),
+            None => jobs.push(Job(vec![benchmark])),
+        }
+    }
+    jobs
 }
 
 /// Builds all programs in release and finds their benchmarks, in the order in which they are run.
@@ -151,25 +193,37 @@ impl Program {
     fn benchmarks(&self, built: &Artifact) -> anyhow::Result<Vec<Benchmark>> {
         let directory = built.manifest_path.parent().context("a manifest is in a directory")?;
         let executable = built.executable.as_ref().context("a bench target is a program")?;
-        let one = |name: &str, about: &str| Benchmark {
-            name: name.to_owned(),
-            about: about.to_owned(),
+        let one = |Listed { name, about, together, asked }: Listed| Benchmark {
+            name,
+            about,
             executable: executable.clone(),
             directory: directory.to_owned(),
             takes: self.takes,
+            together,
+            asked,
         };
         if let Some((name, about)) = self.benchmark {
-            return Ok(vec![one(name, about)]);
+            let (name, about) = (name.to_owned(), about.to_owned());
+            return Ok(vec![one(Listed { name, about, together: None, asked: false })]);
         }
-        let list = Command::new(executable).arg("--list").output().context("cannot run it")?;
+        let list = Command::new(executable).args(["--list", "--json"]).output().context("cannot run it")?;
         ensure!(list.status.success(), "{} does not name its benchmarks", executable.display());
-        let list = String::from_utf8_lossy(&list.stdout);
-        let lines = list.lines().filter_map(|line| line.split_once(' '));
-        Ok(lines.map(|(name, about)| one(name, about.trim())).collect())
+        let lines = list.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let listed = lines.map(|line| serde_json::from_slice(line).map(one));
+        listed.collect::<Result<_, _>>().context("it does not name its benchmarks as it should")
     }
 }
 
-/// Those that are named, in their own order; all of them if none is.
+/// What a program says of a benchmark that it holds.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    name: String,
+    about: String,
+    together: Option<String>,
+    asked: bool,
+}
+
+/// Those that are named, in their own order; if none is, all but those that run only by name.
 ///
 /// # Errors
 /// When a name is not a benchmark's.
@@ -178,7 +232,11 @@ pub fn choose(all: Vec<Benchmark>, names: &[String]) -> anyhow::Result<Vec<Bench
         let known: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
         bail!("there is no benchmark '{unknown}'; there are {}", known.join(", "));
     }
-    Ok(all.into_iter().filter(|one| names.is_empty() || names.contains(&one.name)).collect())
+    let is_chosen = |one: &Benchmark| match names {
+        [] => !one.asked,
+        names => names.contains(&one.name),
+    };
+    Ok(all.into_iter().filter(is_chosen).collect())
 }
 
 /// What cargo says of something that it built.
@@ -226,6 +284,26 @@ mod tests {
         assert_eq!(names(choose(all.clone(), &["start".into()]).expect("one")), ["start"]);
         let error = choose(all, &["stat".into()]).expect_err("no such benchmark").to_string();
         assert_eq!(error, "there is no benchmark 'stat'; there are change, start");
+    }
+
+    #[test]
+    fn what_shares_runs_together_and_what_is_asked_for_only_by_name() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let shell = |name: &str| Benchmark::of_shell(name, "", directory.path());
+        let shares = |name: &str| Benchmark {
+            name: name.to_owned(),
+            together: Some("cluster".into()),
+            takes: Takes::Sizes,
+            ..shell("program")
+        };
+        let soak = Benchmark { asked: true, ..shell("soak") };
+        let all = vec![shell("first"), shares("change"), shell("between"), shares("start"), soak];
+        let jobs = jobs(choose(all.clone(), &[]).expect("all"));
+        let names: Vec<Vec<String>> = jobs.iter().map(Job::names).collect();
+        assert_eq!(names, [vec!["first"], vec!["change", "start"], vec!["between"]]);
+        let command = jobs[1].command(&Sizes::default()).expect("two benchmarks");
+        assert_eq!(command.get_args().collect::<Vec<_>>(), ["--bench", "change", "start"]);
+        assert_eq!(choose(all, &["soak".into()]).expect("one").len(), 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One benchmark, run: its reports, or why there are none.
+//! One job, run: its reports, or why there are none.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use figures::Report;
 
-use crate::programs::{Benchmark, Sizes};
+use crate::programs::{Job, Sizes};
 use crate::whole::Outcome;
 
 /// How many lines of what a benchmark said last stand in its failure.
@@ -24,19 +24,14 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When the directory cannot be made; whatever happens to the benchmark itself is in the outcome.
-pub fn run(
-    benchmark: &Benchmark,
-    sizes: &Sizes,
-    parts: &Path,
-    patience: Duration,
-) -> anyhow::Result<Outcome> {
+pub fn run(job: &Job, sizes: &Sizes, parts: &Path, patience: Duration) -> anyhow::Result<Outcome> {
     if parts.exists() {
         std::fs::remove_dir_all(parts).context("cannot remove the parts of an earlier run")?;
     }
     std::fs::create_dir_all(parts)?;
     let parts = parts.canonicalize()?;
     let begin = Instant::now();
-    let failure = execute(benchmark, sizes, &parts, patience).err();
+    let failure = execute(job, sizes, &parts, patience).err();
     let (reports, failure) = match (read(&parts), failure) {
         (Ok(reports), None) if reports.is_empty() => {
             (reports, Some("it ended well and wrote no figures".to_owned()))
@@ -44,11 +39,11 @@ pub fn run(
         (Ok(reports), failure) => (reports, failure.map(|error| format!("{error:#}"))),
         (Err(error), failure) => (Vec::new(), Some(format!("{:#}", failure.unwrap_or(error)))),
     };
-    Ok(Outcome { name: benchmark.name.clone(), seconds: begin.elapsed().as_secs_f64(), reports, failure })
+    Ok(Outcome { names: job.names(), seconds: begin.elapsed().as_secs_f64(), reports, failure })
 }
 
-fn execute(benchmark: &Benchmark, sizes: &Sizes, parts: &Path, patience: Duration) -> anyhow::Result<()> {
-    let mut command = benchmark.command(sizes);
+fn execute(job: &Job, sizes: &Sizes, parts: &Path, patience: Duration) -> anyhow::Result<()> {
+    let mut command = job.command(sizes).context("it has no benchmarks")?;
     command.env(Report::PARTS, parts).stdin(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().context("cannot run it")?;
     let (tell, told) = mpsc::channel();
@@ -114,12 +109,13 @@ fn read(parts: &Path) -> anyhow::Result<Vec<Report>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::programs::{Benchmark, jobs};
 
     fn outcome(script: &str, patience: Duration) -> Outcome {
         let directory = tempfile::tempdir().expect("a directory");
-        let benchmark = Benchmark::of_shell("bench", script, directory.path());
+        let job = jobs(vec![Benchmark::of_shell("bench", script, directory.path())]).remove(0);
         let parts = directory.path().join("parts");
-        run(&benchmark, &Sizes::default(), &parts, patience).expect("a directory that can be written")
+        run(&job, &Sizes::default(), &parts, patience).expect("a directory that can be written")
     }
 
     const PART: &str =

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::machine::{Commit, Machine};
 
-/// What became of one benchmark.
+/// What became of one process and the benchmarks in it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Outcome {
-    /// The benchmark's name.
-    pub name: String,
+    /// The benchmarks' names.
+    pub names: Vec<String>,
     /// How long it took.
     pub seconds: f64,
     /// What it found, also if it failed later.
@@ -39,6 +39,13 @@ pub struct Run {
     pub arguments: Vec<String>,
     /// In the order in which they ran.
     pub benchmarks: Vec<Outcome>,
+}
+
+impl Outcome {
+    /// The benchmarks' names as people say them.
+    pub fn name(&self) -> String {
+        self.names.join(", ")
+    }
 }
 
 impl Run {
@@ -75,10 +82,10 @@ impl Run {
     }
 
     /// Names of the benchmarks that failed, with the first line of why.
-    pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn failures(&self) -> impl Iterator<Item = (String, &str)> {
         self.benchmarks.iter().filter_map(|outcome| {
             let failure = outcome.failure.as_deref()?;
-            Some((outcome.name.as_str(), failure.lines().next().unwrap_or_default()))
+            Some((outcome.name(), failure.lines().next().unwrap_or_default()))
         })
     }
 
@@ -86,7 +93,7 @@ impl Run {
     pub fn to_json(&self) -> Value {
         let benchmarks = self.benchmarks.iter().map(|outcome| {
             json!({
-                "name": outcome.name,
+                "names": outcome.names,
                 "seconds": outcome.seconds,
                 "failure": outcome.failure,
                 "reports": outcome.reports.iter().map(Report::to_json).collect::<Vec<_>>(),
@@ -152,9 +159,9 @@ pub mod tests {
             machine,
             arguments: vec!["change".into()],
             benchmarks: vec![
-                Outcome { name: "change".into(), seconds: 60.0, reports: vec![change], failure: None },
+                Outcome { names: vec!["change".into()], seconds: 60.0, reports: vec![change], failure: None },
                 Outcome {
-                    name: "start".into(),
+                    names: vec!["start".into(), "resources".into()],
                     seconds: 1.5,
                     reports: Vec::new(),
                     failure: Some("exit status: 101\nthread panicked".into()),
@@ -180,7 +187,7 @@ pub mod tests {
             "2 of 4 targets met, in 62 s",
             "missed: EndpointSlice, p50 iptables (legacy) 100 x 10: 5.00 ms (<= 2)",
             "missed: EndpointSlice, p50 iptables (legacy) 10000 x 10: 750 ms (<= 2)",
-            "failed: start: exit status: 101",
+            "failed: start, resources: exit status: 101",
         ];
         assert_eq!(example().summary().lines().collect::<Vec<_>>(), lines);
     }

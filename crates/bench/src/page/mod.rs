@@ -20,8 +20,8 @@ use crate::whole::{Outcome, Run};
 pub fn page(run: &Run) -> anyhow::Result<String> {
     let colours = Colours::of(run.figures().filter_map(|figure| figure.mode.as_deref()));
     let mut sections = String::new();
-    for outcome in &run.benchmarks {
-        sections += &section(outcome, &colours)?;
+    for (number, one) in run.benchmarks.iter().enumerate() {
+        sections += &outcome(number, one, &colours)?;
     }
     let head = head(run);
     let style = style::style();
@@ -61,11 +61,9 @@ fn head(run: &Run) -> String {
         .iter()
         .map(|(name, fact)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(fact)))
         .collect();
-    let links: String = run
-        .benchmarks
-        .iter()
-        .map(|outcome| format!("<a href=\"#{0}\">{0}</a>", escape(&outcome.name)))
-        .collect();
+    let reports = run.benchmarks.iter().flat_map(|outcome| &outcome.reports);
+    let links: String =
+        reports.map(|report| format!("<a href=\"#{0}\">{0}</a>", escape(&report.name))).collect();
     format!(
         "<header>\n<h1>portolan: figures</h1>\n<dl>{facts}</dl>\n{}<nav>{links}</nav>\n</header>",
         verdict(run)
@@ -76,20 +74,15 @@ fn head(run: &Run) -> String {
 fn verdict(run: &Run) -> String {
     let with_target = run.figures().filter(|figure| figure.target.is_some()).count();
     let mut lines = String::new();
-    for outcome in &run.benchmarks {
-        let name = escape(&outcome.name);
+    for (number, outcome) in run.benchmarks.iter().enumerate() {
         if outcome.failure.is_some() {
-            lines += &format!("<li><a href=\"#{name}\">{name}</a> <b class=\"missed\">failed</b></li>");
+            let name = escape(&outcome.name());
+            lines +=
+                &format!("<li><a href=\"#failure-{number}\">{name}</a> <b class=\"missed\">failed</b></li>");
         }
-        for figure in outcome.reports.iter().flat_map(|report| &report.figures).filter(|one| one.is_missed())
-        {
-            let words = escape(&words(figure));
-            let target = figure.target.map(bound).unwrap_or_default();
-            let value = number(figure.value);
-            let unit = escape(&figure.unit);
-            lines += &format!(
-                "<li><a href=\"#{name}\">{name}</a> {words}: <b class=\"missed\">{value} {unit}</b> ({target})</li>"
-            );
+        for report in &outcome.reports {
+            let missed = report.figures.iter().filter(|figure| figure.is_missed());
+            lines.extend(missed.map(|figure| missing(&escape(&report.name), figure)));
         }
     }
     let missed = run.figures().filter(|figure| figure.is_missed()).count();
@@ -105,21 +98,34 @@ fn verdict(run: &Run) -> String {
     }
 }
 
-fn section(outcome: &Outcome, colours: &Colours) -> anyhow::Result<String> {
-    let Outcome { name, seconds, reports, failure } = outcome;
-    let name = escape(name);
-    let mut text = format!("<section id=\"{name}\">\n<h2>{name} <small>{seconds:.0} s</small></h2>\n");
-    if let Some(failure) = failure {
-        text += &format!("<p><b class=\"missed\">failed</b></p>\n<pre>{}</pre>\n", escape(failure));
-    }
-    for report in reports {
+/// A figure that misses its target, as an entry of a list.
+fn missing(report: &str, figure: &Figure) -> String {
+    let target = figure.target.map(bound).unwrap_or_default();
+    let (words, value, unit) = (escape(&words(figure)), number(figure.value), escape(&figure.unit));
+    format!(
+        "<li><a href=\"#{report}\">{report}</a> {words}: <b class=\"missed\">{value} {unit}</b> ({target})</li>"
+    )
+}
+
+/// What one process found, and why it failed.
+fn outcome(number: usize, outcome: &Outcome, colours: &Colours) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for report in &outcome.reports {
         text += &self::report(report, colours)?;
     }
-    Ok(text + "</section>\n")
+    if let Some(failure) = &outcome.failure {
+        text += &format!(
+            "<section id=\"failure-{number}\">\n<h2>{} <b class=\"missed\">failed</b></h2>\n<pre>{}</pre>\n</section>\n",
+            escape(&outcome.name()),
+            escape(failure)
+        );
+    }
+    Ok(text)
 }
 
 fn report(report: &Report, colours: &Colours) -> anyhow::Result<String> {
-    let mut text = format!("<h3>{}</h3>\n", escape(&report.title));
+    let (name, title) = (escape(&report.name), escape(&report.title));
+    let mut text = format!("<section id=\"{name}\">\n<h2>{name}</h2>\n<h3>{title}</h3>\n");
     let plots = plot::plots(&report.figures);
     if !plots.is_empty() {
         text += "<div class=\"plots\">\n";
@@ -133,7 +139,7 @@ fn report(report: &Report, colours: &Colours) -> anyhow::Result<String> {
         let notes: String = report.notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
         text += &format!("<ul class=\"notes\">{notes}</ul>\n");
     }
-    Ok(text)
+    Ok(text + "</section>\n")
 }
 
 /// What a figure is of, with mode and size.

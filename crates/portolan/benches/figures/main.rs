@@ -244,7 +244,7 @@ fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Measured>
         match run {
             Run::Alone(run) | Run::Asked(run) => {
                 eprintln!("{name}: {about} …");
-                match run(sizes) {
+                match guarded(|| run(sizes)) {
                     Ok(report) => measured.report = report,
                     Err(error) => measured.fail(error),
                 }
@@ -270,7 +270,7 @@ fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Measured>
         for (measure, measured) in &mut left {
             eprintln!("{} at {size} …", measured.report.name);
             let done = match &mut cluster {
-                Ok(cluster) => measure(cluster, sizes, &mut measured.report),
+                Ok(cluster) => guarded(|| measure(cluster, sizes, &mut measured.report)),
                 Err(error) => Err(anyhow::Error::msg(error.clone())),
             };
             if let Err(error) = done {
@@ -281,6 +281,18 @@ fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Measured>
     }
     all.extend(in_cluster.into_iter().map(|(_, measured)| measured));
     Ok(all)
+}
+
+/// Runs a benchmark; a panic in it is its failure, and leaves the others alone.
+fn guarded<T>(benchmark: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    // The hook has told of the panic on standard error; nobody looks at what the benchmark had, but at its report, to
+    // which only whole figures are added.
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(benchmark));
+    done.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("nothing was said");
+        Err(anyhow::anyhow!("it panicked: {said}"))
+    })
 }
 
 fn mode(word: &str) -> Result<Mode, String> {
