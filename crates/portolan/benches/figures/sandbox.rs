@@ -1,4 +1,4 @@
-//! How long a sandbox's network takes: CNI ADD and DEL on a node with real links.
+//! How long a sandbox's network takes: CNI ADD and DEL on a node with real links, one by one and several at once.
 
 use std::time::Instant;
 
@@ -9,16 +9,40 @@ use kernel::sysctl::Sysctls;
 use load::{Figure, Report, Samples, Target};
 use netstate::link::{Link, LinkKind, LinkName};
 use netstate::namespace::{LinkPort, NetworkState, Ownership, diff};
-use podnet::{Config, MemoryStore, PodNetwork, Ports, SandboxId};
+use podnet::{Config, MemoryStore, PodNetwork, PodnetError, Ports, SandboxId};
 
 use crate::Sizes;
+
+/// How many runtimes' calls are under way at once in the second half: a node that starts has many pods to connect.
+const AT_ONCE: u32 = 4;
+/// The node's range has no more addresses than these, its own and those that are nobody's.
+const MOST_AT_ONCE: u32 = 240;
 
 /// Runs it.
 pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
     let rounds = sizes.rounds(200);
     let node = TemporaryNamespace::new("bench-node")?;
-    let (mut add, mut delete) = node.run(|| measure(rounds))?;
     let mut report = Report::new("sandbox", format!("pod network, {rounds} sandboxes"));
+    node.run(|| {
+        let network = network()?;
+        one_after_another(&network, rounds, &mut report)?;
+        at_once(&network, rounds, &mut report)
+    })??;
+    Ok(report)
+}
+
+fn one_after_another(network: &PodNetwork, rounds: u32, report: &mut Report) -> anyhow::Result<()> {
+    let (mut add, mut delete) = (Samples::default(), Samples::default());
+    for round in 0..rounds {
+        let pod = TemporaryNamespace::new("bench-pod")?;
+        let sandbox = SandboxId::new(format!("sandbox-{round}"));
+        let begin = Instant::now();
+        network.add(&sandbox, &pod.namespace_path())?;
+        add.push(begin.elapsed());
+        let begin = Instant::now();
+        network.delete(&sandbox)?;
+        delete.push(begin.elapsed());
+    }
     let rate = f64::from(rounds) * 1000.0 / (add.total() + delete.total());
     report.row("sandboxes made and taken away, one after another", rate, "/s", None);
     for (what, times, target) in [("ADD", &mut add, Some(5.0)), ("DEL", &mut delete, None)] {
@@ -27,40 +51,54 @@ pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
             report.push(target.map_or(figure.clone(), |most| figure.target(Target::AtMost(most))));
         }
     }
-    Ok(report)
+    Ok(())
 }
 
-fn measure(rounds: u32) -> (Samples, Samples) {
+/// The same from several threads: first all are added, then all deleted.
+fn at_once(network: &PodNetwork, rounds: u32, report: &mut Report) -> anyhow::Result<()> {
+    let each = rounds.div_ceil(AT_ONCE).min(MOST_AT_ONCE / AT_ONCE);
+    let mut pods = Vec::new();
+    for number in 0..each * AT_ONCE {
+        let pod = TemporaryNamespace::new("bench-pod")?;
+        pods.push((SandboxId::new(format!("sandbox-{number}")), pod));
+    }
+    let share = |act: &(dyn Fn(&SandboxId, &TemporaryNamespace) -> Result<(), PodnetError> + Sync)| {
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = pods
+                .chunks(each as usize)
+                .map(|pods| scope.spawn(move || pods.iter().try_for_each(|(sandbox, pod)| act(sandbox, pod))))
+                .collect();
+            // A panic of a thread is this benchmark's.
+            threads.into_iter().try_for_each(|thread| thread.join().expect("no thread panics"))
+        })?;
+        Ok::<f64, PodnetError>(f64::from(each * AT_ONCE) / begin.elapsed().as_secs_f64())
+    };
+    let added = share(&|sandbox, pod| network.add(sandbox, &pod.namespace_path()).map(drop))?;
+    let deleted = share(&|sandbox, _| network.delete(sandbox))?;
+    report.row(format!("ADD, {AT_ONCE} at once"), added, "/s", None);
+    report.row(format!("DEL, {AT_ONCE} at once"), deleted, "/s", None);
+    Ok(())
+}
+
+/// The pod network of a node whose uplink leads nowhere.
+fn network() -> anyhow::Result<PodNetwork> {
     let uplink = LinkName::constant("eth0");
-    let links = Links::in_current().expect("netlink");
+    let links = Links::in_current()?;
     let mut wanted = NetworkState::default();
     wanted.insert_link(Link::new(uplink.clone(), LinkKind::Bridge));
-    links.commit(&diff(&links.observe().expect("links"), &wanted, &Ownership::default())).expect("an uplink");
-    let config = Config {
-        range: "10.244.1.0/24".parse().expect("a range"),
-        non_masquerade: vec!["10.0.0.0/8".parse().expect("a range")],
-        uplink,
-    };
+    links.commit(&diff(&links.observe()?, &wanted, &Ownership::default()))?;
+    let config =
+        Config { range: "10.244.1.0/24".parse()?, non_masquerade: vec!["10.0.0.0/8".parse()?], uplink };
     let ports = Ports {
         links: Box::new(links),
         namespaces: Box::new(Namespaces),
         settings: Box::new(Sysctls::in_current()),
-        conntrack: Box::new(kernel::conntrack::Conntrack::open().expect("connection tracking")),
-        nft: Box::new(Nftables::open().expect("nftables")),
+        conntrack: Box::new(kernel::conntrack::Conntrack::open()?),
+        nft: Box::new(Nftables::open()?),
         store: Box::new(MemoryStore::default()),
     };
-    let network = PodNetwork::new(config, ports).expect("a pod network");
-    network.setup_node().expect("a node");
-    let (mut add, mut delete) = (Samples::default(), Samples::default());
-    for round in 0..rounds {
-        let pod = TemporaryNamespace::new("bench-pod").expect("a namespace");
-        let sandbox = SandboxId::new(format!("sandbox-{round}"));
-        let begin = Instant::now();
-        network.add(&sandbox, &pod.namespace_path()).expect("ADD");
-        add.push(begin.elapsed());
-        let begin = Instant::now();
-        network.delete(&sandbox).expect("DEL");
-        delete.push(begin.elapsed());
-    }
-    (add, delete)
+    let network = PodNetwork::new(config, ports)?;
+    network.setup_node()?;
+    Ok(network)
 }
