@@ -99,7 +99,8 @@ impl Changes {
 /// An event touches the one object it names: the work is proportional to the change.
 #[derive(Debug, Default)]
 pub struct Index {
-    services: BTreeMap<ServiceKey, Service>,
+    /// Boxed: a tree filled in order has as much room as it has entries.
+    services: BTreeMap<ServiceKey, Box<Service>>,
     /// In order of their names. Nearly every service has one slice, for which a map would be wasteful.
     slices: BTreeMap<ServiceKey, Vec<EndpointSlice>>,
     /// Which service a slice was filed under, to find it when it is deleted or relabelled.
@@ -196,9 +197,9 @@ impl Index {
     fn apply_service(&mut self, mut service: Service) {
         self.names.share(&mut service.key.namespace);
         service.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
-        if self.services.get(&service.key) != Some(&service) {
+        if self.services.get(&service.key).is_none_or(|known| **known != service) {
             self.dirty.insert(service.key.clone());
-            self.services.insert(service.key.clone(), service);
+            self.services.insert(service.key.clone(), Box::new(service));
         }
     }
 
@@ -280,12 +281,12 @@ pub struct Snapshot<'a> {
 impl<'a> Snapshot<'a> {
     /// All services, in order.
     pub fn services(&self) -> impl Iterator<Item = &'a Service> + use<'a> {
-        self.index.services.values()
+        self.index.services.values().map(Box::as_ref)
     }
 
     /// One service, if it exists.
     pub fn service(&self, key: &ServiceKey) -> Option<&'a Service> {
-        self.index.services.get(key)
+        self.index.services.get(key).map(Box::as_ref)
     }
 
     /// The EndpointSlices of one service, in order of their names.

@@ -76,7 +76,8 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
         if has_table {
             let desired = plan::desired(&self.context, family, &everything);
             let transaction = diff(observed.as_ref(), &desired);
-            drop(observed);
+            // Each is as large as the table.
+            drop((observed, desired));
             books.warn_of_contests(&everything);
 
             report.changes += self.tables.commit(&transaction)?;
