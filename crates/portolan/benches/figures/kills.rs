@@ -7,7 +7,7 @@ use load::{Fleet, Report};
 use proxy::Mode;
 
 use crate::Sizes;
-use crate::rig::{Cluster, Dice, Proxy, Ruleset, SERVED, START, Variant};
+use crate::rig::{Cluster, Dice, Everything, Proxy, Ruleset, Variant};
 
 /// Runs it.
 pub fn run(sizes: &Sizes) -> Result<Report> {
@@ -37,7 +37,7 @@ pub fn run(sizes: &Sizes) -> Result<Report> {
             let ruleset = Ruleset::new(&home, variant);
             let left = ruleset.doors()?.services;
             let proxy = Proxy::start(&cluster, node, variant)?;
-            proxy.wait_for(SERVED, START)?;
+            proxy.wait_until_served()?;
             proxy.kill()?;
             ensure!(
                 ruleset.everything()? == wanted,
@@ -58,10 +58,10 @@ pub fn run(sizes: &Sizes) -> Result<Report> {
 }
 
 /// What a start without accidents leaves, and how long it takes.
-fn clean(cluster: &Cluster, variant: Variant) -> Result<(crate::rig::Everything, Duration)> {
+fn clean(cluster: &Cluster, variant: Variant) -> Result<(Everything, Duration)> {
     let home = cluster.node(1)?;
     let proxy = Proxy::start(cluster, 1, variant)?;
-    let took = proxy.wait_for(SERVED, START)? - proxy.started;
+    let took = proxy.wait_until_served()? - proxy.started;
     proxy.kill()?;
     let ruleset = Ruleset::new(&home, variant);
     ruleset.ensure_whole(cluster.fleet)?;

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use load::{Fleet, Report};
 use proxy::Mode;
-use rig::Cluster;
+use rig::{Cluster, Scene};
 
 /// As the binary that users run has it.
 #[global_allocator]
@@ -38,7 +38,7 @@ struct Arguments {
     names: Vec<String>,
     #[command(flatten)]
     sizes: Sizes,
-    /// Name the benchmarks.
+    /// Name the benchmarks that run when none is named.
     #[arg(long)]
     list: bool,
     /// Print JSON.
@@ -124,7 +124,7 @@ enum Run {
     /// The same, but only when it is asked for, or in a smoke run.
     Asked(fn(&Sizes) -> anyhow::Result<Report>),
     /// It measures in a cluster of each size, with the others that do: to load one takes up to minutes.
-    InCluster(fn(&mut Cluster, &Sizes, &mut Report) -> anyhow::Result<()>),
+    InCluster(fn(&mut Scene<'_>) -> anyhow::Result<()>),
 }
 
 const BENCHMARKS: &[Benchmark] = &[
@@ -251,7 +251,7 @@ fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Measured>
                 measured.report.save()?;
                 all.push(measured);
             }
-            Run::InCluster(measure) => in_cluster.push((measure, measured)),
+            Run::InCluster(measure) => in_cluster.push((measure, measured, Vec::new())),
         }
     }
     if in_cluster.is_empty() {
@@ -260,17 +260,17 @@ fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Measured>
     for fleet in sizes.fleets() {
         let size = format!("{} Services x {}", fleet.services, fleet.endpoints);
         let mut left: Vec<_> =
-            in_cluster.iter_mut().filter(|(_, measured)| measured.failure.is_none()).collect();
+            in_cluster.iter_mut().filter(|(_, measured, _)| measured.failure.is_none()).collect();
         if left.is_empty() {
             break;
         }
         eprintln!("a cluster of {size} …");
-        let mut cluster =
-            Cluster::start(fleet, 1).map_err(|error| format!("no cluster of {size}: {error:#}"));
-        for (measure, measured) in &mut left {
+        let cluster = Cluster::start(fleet, 1).map_err(|error| format!("no cluster of {size}: {error:#}"));
+        for (measure, measured, beaten) in &mut left {
             eprintln!("{} at {size} …", measured.report.name);
-            let done = match &mut cluster {
-                Ok(cluster) => guarded(|| measure(cluster, sizes, &mut measured.report)),
+            let report = &mut measured.report;
+            let done = match &cluster {
+                Ok(cluster) => guarded(|| measure(&mut Scene { cluster, sizes, report, beaten })),
                 Err(error) => Err(anyhow::Error::msg(error.clone())),
             };
             if let Err(error) = done {
@@ -279,7 +279,7 @@ fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Measured>
             measured.report.save()?;
         }
     }
-    all.extend(in_cluster.into_iter().map(|(_, measured)| measured));
+    all.extend(in_cluster.into_iter().map(|(_, measured, _)| measured));
     Ok(all)
 }
 

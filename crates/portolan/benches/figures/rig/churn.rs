@@ -73,7 +73,7 @@ fn change(fleet: Fleet, count: u32) -> (String, String) {
     let odd = count.wrapping_mul(6271) % (fleet.services / 2) * 2 + 1;
     let number = if Fleet::node_port(odd).is_some() { odd - 2 } else { odd };
     if count % 20 == 19 {
-        let value = 10_000 + count % 20_000;
+        let value = 30_000 + count % 30_000;
         let patch = json!([{"op": "replace", "path": "/spec/ports/0/port", "value": value}]);
         return (Fleet::service_path(number), patch.to_string());
     }

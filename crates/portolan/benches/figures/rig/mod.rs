@@ -10,6 +10,7 @@ mod churn;
 mod dice;
 mod proxy;
 mod ruleset;
+mod scene;
 mod usage;
 mod variant;
 mod witness;
@@ -32,16 +33,21 @@ use tokio::runtime::Runtime;
 
 pub use churn::Churn;
 pub use dice::Dice;
-pub use proxy::{Proxy, SERVED, START};
+pub use proxy::Proxy;
 pub use ruleset::{Everything, Ruleset};
+pub use scene::{Scene, TooSlow};
 pub use usage::Usage;
 pub use variant::Variant;
 pub use witness::Witness;
 
 /// The binary that is measured.
-pub const PORTOLAN: &str = env!("CARGO_BIN_EXE_portolan");
+const PORTOLAN: &str = env!("CARGO_BIN_EXE_portolan");
+/// Its copy in a cluster's directory.
+const BINARY: &str = "portolan";
 /// What the proxy calls its table in nftables mode.
 pub const TABLE: &str = "portolan-services";
+/// And in userspace mode.
+pub const USERSPACE: &str = "portolan-userspace";
 
 /// An API server with a fleet, and nodes without a proxy.
 pub struct Cluster {
@@ -72,6 +78,8 @@ impl Cluster {
         let spec = LabSpec::plan(&request, free_port()?)?;
         std::fs::create_dir_all(paths.root())?;
         spec.save(&paths.spec())?;
+        // A build meanwhile is not to change what is measured.
+        std::fs::copy(PORTOLAN, directory.path().join(BINARY))?;
         lab::cluster::ensure_credentials(&spec, &paths)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let client = runtime.block_on(Client::from_kubeconfig(&paths.kubeconfig()))?;
@@ -86,7 +94,7 @@ impl Cluster {
     /// Starts the API server and waits until it answers.
     pub fn start_control_plane(&mut self) -> Result<()> {
         let log = std::fs::File::options().append(true).create(true).open(self.log())?;
-        let mut command = Command::new(PORTOLAN);
+        let mut command = Command::new(self.binary());
         command.arg("--state-dir").arg(self.directory.path());
         command.args(["control-plane", "--without-controllers", "--lab", self.spec.name.as_str()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
@@ -152,6 +160,11 @@ impl Cluster {
     /// What the API server takes.
     pub fn control_plane_usage(&self) -> Result<Usage> {
         Usage::of(self.control_plane.as_ref().context("there is no control plane")?.id())
+    }
+
+    /// The program to run.
+    fn binary(&self) -> PathBuf {
+        self.directory.path().join(BINARY)
     }
 
     fn log(&self) -> PathBuf {

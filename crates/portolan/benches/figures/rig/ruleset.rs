@@ -11,10 +11,7 @@ use netstate::iptables::{self, Chains, IptablesPort as _};
 use netstate::nft::{self, Family, Name, NftPort as _, Table};
 use proxy::Mode;
 
-use super::{TABLE, Variant};
-
-/// The table of the userspace mode.
-const USERSPACE: &str = "portolan-userspace";
+use super::{TABLE, USERSPACE, Variant};
 
 /// Looks at a node's kernel.
 pub struct Ruleset<'a> {

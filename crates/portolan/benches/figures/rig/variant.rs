@@ -37,6 +37,14 @@ impl Variant {
         }
     }
 
+    /// Whether what it writes are objects of nftables, of whose changes the kernel tells.
+    pub const fn is_told(self) -> bool {
+        match self {
+            Self::Plain(_) | Self::IptablesNft => true,
+            Self::IptablesLegacy => false,
+        }
+    }
+
     /// Programs called `iptables…` that are this variant's, to be found before others; `None` if it needs none.
     pub fn programs(self, directory: &Path) -> Result<Option<PathBuf>> {
         let variant = match self {

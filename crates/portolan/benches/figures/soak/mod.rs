@@ -16,7 +16,7 @@ use load::{Figure, Fleet, Report};
 use proxy::Mode;
 
 use crate::Sizes;
-use crate::rig::{Cluster, Dice, Proxy, Ruleset, SERVED, START, Variant};
+use crate::rig::{Cluster, Dice, Proxy, Ruleset, Variant};
 use clients::Clients;
 use sample::{NodeSample, Sample};
 use trouble::Trouble;
@@ -76,7 +76,7 @@ impl Soak {
         let cluster = Cluster::start(fleet, 2)?;
         let steady = Proxy::start(&cluster, 1, VARIANT)?;
         let mortal = Some(Proxy::start(&cluster, 2, VARIANT)?);
-        steady.wait_for(SERVED, START)?;
+        steady.wait_until_served()?;
         let weather = Weather::new(fleet);
         let (dice, trouble) = (Dice::new(7), Trouble::default());
         let begin = Instant::now();
