@@ -4,6 +4,9 @@
 //! runs benchmarks by name, or all of them; `--list` names them. Needs root. Without `--bench`, which cargo gives, the
 //! sizes are so small that only correctness is looked at: so `cargo test` runs it.
 //!
+//! `cargo bench -p portolan --bench figures -- load --kubeconfig FILE --services N --endpoints M [--delete]` loads any API
+//! server with what the benchmarks load theirs with.
+//!
 //! Each benchmark makes the namespaces that it needs and takes them away, and hands out a [`load::Report`]. One that fails
 //! leaves the others alone: it keeps the figures that it had, its report says why it ended, and the exit code is 1.
 
@@ -14,6 +17,7 @@ mod commit;
 mod datapath;
 mod kills;
 mod lab;
+mod load_server;
 mod resources;
 mod rig;
 mod sandbox;
@@ -32,8 +36,10 @@ use rig::{Cluster, Scene};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
-#[command(about = "Figures of portolan, measured")]
+#[command(about = "Figures of portolan, measured", args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Which benchmarks; all of them if none is named.
     names: Vec<String>,
     #[command(flatten)]
@@ -47,6 +53,13 @@ struct Arguments {
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// What is no benchmark.
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Load any API server with Services and their endpoints, or unload it.
+    Load(load_server::Arguments),
 }
 
 /// How much is measured. What is not given has the benchmark's own default.
@@ -97,7 +110,13 @@ impl Sizes {
     fn fleets(&self) -> Vec<Fleet> {
         let endpoints = self.endpoints(&[2, 10]);
         let of = |services| endpoints.iter().map(move |&endpoints| Fleet { services, endpoints });
-        self.services(&[100, 1_000, 10_000, 50_000]).into_iter().flat_map(of).collect()
+        let mut fleets: Vec<Fleet> =
+            self.services(&[100, 1_000, 10_000, 50_000]).into_iter().flat_map(of).collect();
+        if self.services.is_empty() && self.endpoints.is_empty() && !self.smoke {
+            // What is promised of a cold start.
+            fleets.push(Fleet { services: 50_000, endpoints: 5 });
+        }
+        fleets
     }
 
     fn or<T: Clone>(&self, asked: &[T], smoke: &[T], usual: &[T]) -> Vec<T> {
@@ -174,6 +193,10 @@ const BENCHMARKS: &[Benchmark] = &[
 fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = Arguments::parse();
     arguments.sizes.smoke |= !arguments.bench;
+    if let Some(Command::Load(arguments)) = &arguments.command {
+        load_server::run(arguments)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let Arguments { names, sizes, list, json, .. } = arguments;
     if list {
         BENCHMARKS.iter().for_each(|benchmark| benchmark.list(json));
