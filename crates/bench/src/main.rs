@@ -43,7 +43,7 @@ struct Arguments {
     /// Where report.json and index.html go.
     #[arg(long, value_name = "DIRECTORY", default_value = "target/bench")]
     output: PathBuf,
-    /// A process that takes longer is ended, and its benchmarks count as failed.
+    /// A process that takes longer is ended, and its benchmarks count as failed. Those that run only by name have time.
     #[arg(long, value_name = "MINUTES", default_value_t = 40)]
     patience: u64,
 }
@@ -87,6 +87,7 @@ fn measure(arguments: &Arguments, jobs: &[Job]) -> anyhow::Result<Run> {
         eprintln!("\n── {} of {}: {name}", number + 1, jobs.len());
         let parts = output.join("parts").join(job.names().join("-"));
         let patience = Duration::from_secs(arguments.patience * 60);
+        let patience = if job.is_asked_for() { Duration::MAX } else { patience };
         let outcome = run::run(job, sizes, &parts, patience)?;
         if let Some(failure) = &outcome.failure {
             eprintln!("bench: {name} failed: {failure}");

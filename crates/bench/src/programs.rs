@@ -134,6 +134,11 @@ impl Job {
         self.0.iter().map(|benchmark| benchmark.name.clone()).collect()
     }
 
+    /// It runs only by name, for as long as it is meant to.
+    pub fn is_asked_for(&self) -> bool {
+        self.0.iter().any(|benchmark| benchmark.asked)
+    }
+
     /// The process, with its output still to be directed; none without benchmarks.
     pub fn command(&self, sizes: &Sizes) -> Option<Command> {
         let Benchmark { executable, directory, takes, .. } = self.0.first()?;
@@ -303,7 +308,9 @@ mod tests {
         assert_eq!(names, [vec!["first"], vec!["change", "start"], vec!["between"]]);
         let command = jobs[1].command(&Sizes::default()).expect("two benchmarks");
         assert_eq!(command.get_args().collect::<Vec<_>>(), ["--bench", "change", "start"]);
-        assert_eq!(choose(all, &["soak".into()]).expect("one").len(), 1);
+        assert!(jobs.iter().all(|job| !job.is_asked_for()));
+        let soak = super::jobs(choose(all, &["soak".into()]).expect("one"));
+        assert!(soak.len() == 1 && soak[0].is_asked_for());
     }
 
     #[test]

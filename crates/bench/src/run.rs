@@ -1,6 +1,6 @@
 //! One job, run: its reports, or why there are none.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use figures::Report;
+use rustix::process::{Pid, Signal};
 
 use crate::programs::{Job, Sizes};
 use crate::whole::Outcome;
@@ -72,10 +73,44 @@ fn wait(child: &mut Child, patience: Duration) -> std::io::Result<Option<ExitSta
             return Ok(Some(status));
         }
         if begin.elapsed() > patience {
-            child.kill()?;
+            let all = Processes::observe().with_descendants(child.id());
+            for process in all.into_iter().filter_map(|id| Pid::from_raw(id.try_into().ok()?)) {
+                // One that has ended meanwhile is what is wanted.
+                _ = rustix::process::kill_process(process, Signal::KILL);
+            }
             return child.wait().map(|_| None);
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+/// Who started whom, of all processes.
+struct Processes {
+    parents: BTreeMap<u32, u32>,
+}
+
+impl Processes {
+    fn observe() -> Self {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let parents = entries.filter_map(|entry| {
+            let id: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            // Behind the name, which may hold anything: state and parent.
+            let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()?;
+            Some((id, parent))
+        });
+        Self { parents: parents.collect() }
+    }
+
+    /// A process, those that it started, those that they started, and so on.
+    fn with_descendants(&self, process: u32) -> Vec<u32> {
+        let mut all = vec![process];
+        let mut next = 0;
+        while let Some(parent) = all.get(next).copied() {
+            all.extend(self.parents.iter().filter(|(_, of)| **of == parent).map(|(id, _)| *id));
+            next += 1;
+        }
+        all
     }
 }
 
@@ -144,8 +179,25 @@ mod tests {
     }
 
     #[test]
-    fn one_that_never_ends_is_ended() {
-        let failure = outcome("exec sleep 1000", Duration::ZERO).failure.expect("a failure");
+    fn one_that_never_ends_is_ended_with_all_that_it_started() {
+        let script = "sleep 1000 & echo $! > $PORTOLAN_BENCH_PARTS/../started; wait";
+        let directory = tempfile::tempdir().expect("a directory");
+        let started = directory.path().join("started");
+        let job = jobs(vec![Benchmark::of_shell("bench", script, directory.path())]).remove(0);
+        let parts = directory.path().join("parts");
+        let outcome = run(&job, &Sizes::default(), &parts, Duration::from_secs(1)).expect("a directory");
+        let failure = outcome.failure.expect("a failure");
         assert!(failure.starts_with("it was ended after 0 minutes"), "{failure}");
+        let process = std::fs::read_to_string(started).expect("it was started");
+        let lives = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.trim())).unwrap_or_default();
+            // A zombie has ended, also if nobody has taken notice yet.
+            stat.contains("(sleep)") && !stat.contains(") Z ")
+        };
+        let begin = Instant::now();
+        while lives() {
+            assert!(begin.elapsed() < LONG, "{process} was left");
+            std::thread::sleep(LOOK);
+        }
     }
 }
