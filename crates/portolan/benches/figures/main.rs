@@ -24,6 +24,7 @@ mod sandbox;
 mod soak;
 mod start;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -274,12 +275,13 @@ fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Measured>
                 measured.report.save()?;
                 all.push(measured);
             }
-            Run::InCluster(measure) => in_cluster.push((measure, measured, Vec::new())),
+            Run::InCluster(measure) => in_cluster.push((measure, measured, BTreeSet::new())),
         }
     }
     if in_cluster.is_empty() {
         return Ok(all);
     }
+    let mut beaten = BTreeMap::new();
     for fleet in sizes.fleets() {
         let size = format!("{} Services x {}", fleet.services, fleet.endpoints);
         let mut left: Vec<_> =
@@ -289,11 +291,13 @@ fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Measured>
         }
         eprintln!("a cluster of {size} …");
         let cluster = Cluster::start(fleet, 1).map_err(|error| format!("no cluster of {size}: {error:#}"));
-        for (measure, measured, beaten) in &mut left {
+        for (measure, measured, told) in &mut left {
             eprintln!("{} at {size} …", measured.report.name);
             let report = &mut measured.report;
             let done = match &cluster {
-                Ok(cluster) => guarded(|| measure(&mut Scene { cluster, sizes, report, beaten })),
+                Ok(cluster) => {
+                    guarded(|| measure(&mut Scene { cluster, sizes, report, beaten: &mut beaten, told }))
+                }
                 Err(error) => Err(anyhow::Error::msg(error.clone())),
             };
             if let Err(error) = done {

@@ -14,7 +14,7 @@ use crate::rig::{Cluster, Proxy, Variant, Witness};
 /// So many Services take turns in having their node ports changed: fewer than there are free ports.
 const TURNS: u32 = 50;
 /// After so long, and [`FEWEST`], no more changes of one sort are made.
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(15);
 const FEWEST: u32 = 10;
 /// How long one change may take.
 const DEADLINE: Duration = Duration::from_secs(60);

@@ -82,12 +82,6 @@ impl<'a> Ruleset<'a> {
         Ok(nft.element_counts(&table)?.unwrap_or_default())
     }
 
-    /// The table of the nftables mode.
-    pub fn table(&self) -> Result<Option<nft::Ruleset>> {
-        let mut nft = self.node.run(Nftables::open)?.context("nftables")?;
-        Ok(nft.observe(&Table::new(Family::Ip, Name::constant(TABLE)))?)
-    }
-
     fn chains(&self, variant: iptables::Variant) -> Result<Doors> {
         let chains = self.observe(variant, Family::Ip, iptables::Table::Nat)?;
         let named = |prefix: &str| chains.0.keys().filter(|name| name.as_str().starts_with(prefix)).count();

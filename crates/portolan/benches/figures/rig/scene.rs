@@ -1,5 +1,6 @@
 //! One benchmark in one cluster: every mode in turn, and what becomes of those that are too slow.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -21,15 +22,20 @@ pub struct Scene<'a> {
     pub sizes: &'a Sizes,
     /// Where figures go.
     pub report: &'a mut Report,
-    /// Ways that were too slow for a smaller fleet.
-    pub beaten: &'a mut Vec<Variant>,
+    /// Ways that were too slow for a smaller fleet, in whatever benchmark.
+    pub beaten: &'a mut BTreeMap<Variant, String>,
+    /// Those of them that the report tells of.
+    pub told: &'a mut BTreeSet<Variant>,
 }
 
 impl Scene<'_> {
     /// Measures every mode. One that takes too long says so in the report, and larger fleets are spared it.
     pub fn each(&mut self, measure: impl Fn(&mut Self, Variant) -> Result<()>) -> Result<()> {
         for variant in Variant::of(&self.sizes.modes(&MODES)) {
-            if self.beaten.contains(&variant) {
+            if let Some(reason) = self.beaten.get(&variant) {
+                if self.told.insert(variant) {
+                    self.report.note(reason.clone());
+                }
                 continue;
             }
             match measure(self, variant) {
@@ -37,8 +43,11 @@ impl Scene<'_> {
                 Err(error) if error.is::<TooSlow>() && variant != Variant::Plain(Mode::Nftables) => {
                     let fleet = self.cluster.fleet;
                     let (services, endpoints) = (fleet.services, fleet.endpoints);
-                    self.report.note(format!("{variant} stops at {services} x {endpoints}: {error}"));
-                    self.beaten.push(variant);
+                    let reason = format!("{variant} stops at {services} x {endpoints}: {error}");
+                    eprintln!("  {reason}");
+                    self.report.note(reason.clone());
+                    self.told.insert(variant);
+                    self.beaten.insert(variant, reason);
                 }
                 Err(error) => return Err(error.context(format!("{variant}"))),
             }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use proxy::Mode;
 
 /// A mode, with the iptables that it is to find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Variant {
     /// A mode that does without iptables.
     Plain(Mode),

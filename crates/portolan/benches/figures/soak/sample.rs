@@ -6,10 +6,10 @@ use std::fmt;
 use anyhow::{Context as _, Result, ensure};
 use kernel::netns::Netns;
 use kernel::sysctl::Sysctls;
-use netstate::nft::{Chain, Name};
+use netstate::nft::Name;
 use netstate::sysctl::{SysctlKey, SysctlPort as _};
 
-use crate::rig::{Proxy, Ruleset, TABLE, Usage};
+use crate::rig::{Proxy, Ruleset, TABLE, Usage, run};
 
 use super::VARIANT;
 
@@ -35,7 +35,8 @@ pub struct Sample {
 pub struct NodeSample {
     /// What the proxy takes.
     pub usage: Usage,
-    chains: BTreeMap<Name, Chain>,
+    /// The table as `nft` shows it, without elements.
+    table: String,
     sets: BTreeMap<Name, usize>,
     connections: u64,
 }
@@ -48,8 +49,8 @@ impl NodeSample {
         let connections = Sysctls::in_namespace(Netns::open_path(node.path())?).read(&key)?;
         Ok(Self {
             usage: Usage::of(proxy.pid())?,
-            // While the table is away it has none.
-            chains: ruleset.table()?.map(|table| table.chains).unwrap_or_default(),
+            // While the table is away there is nothing to be shown.
+            table: run(node, "nft", &["-s", "-t", "list", "table", "ip", TABLE]).unwrap_or_default(),
             sets: ruleset.counts(TABLE)?,
             connections: connections.context("the kernel tracks connections")?.trim().parse()?,
         })
@@ -60,13 +61,13 @@ impl NodeSample {
         self.sets.values().sum()
     }
 
-    fn rules(&self) -> usize {
-        self.chains.values().map(|chain| chain.rules.len()).sum()
+    fn lines(&self) -> usize {
+        self.table.lines().count()
     }
 
     fn ensure_no_growth(&self, begin: &Self) -> Result<()> {
         ensure!(self.sets == begin.sets, "elements were {:?} and are {:?}", begin.sets, self.sets);
-        ensure!(self.chains == begin.chains, "chains were {:?} and are {:?}", begin.chains, self.chains);
+        ensure!(self.table == begin.table, "chains were\n{}\nand are\n{}", begin.table, self.table);
         let (files, connections) = (self.usage.descriptors, self.connections);
         let before = (begin.usage.descriptors, begin.connections);
         ensure!(files <= before.0 + SOME_FILES, "{} files were open and {files} are", before.0);
@@ -98,12 +99,11 @@ impl fmt::Display for NodeSample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.1} MB (most {:.1}), {} files, {} chains, {} rules, {} elements, {} connections",
+            "{:.1} MB (most {:.1}), {} files, {} lines of chains, {} elements, {} connections",
             self.usage.resident,
             self.usage.peak,
             self.usage.descriptors,
-            self.chains.len(),
-            self.rules(),
+            self.lines(),
             self.elements(),
             self.connections
         )
