@@ -19,7 +19,8 @@ fn one(scene: &mut Scene<'_>, variant: Variant) -> Result<()> {
     let node = cluster.node(1)?;
     let ruleset = Ruleset::new(&node, variant);
     let (mut cold, mut again) = (Samples::default(), Samples::default());
-    for _ in 0..scene.sizes.rounds(3).min(5) {
+    let rounds = if scene.sizes.smoke { 1 } else { scene.sizes.rounds(3).min(5) };
+    for _ in 0..rounds {
         Proxy::cleanup(cluster, 1, variant)?;
         let proxy = Proxy::start(cluster, 1, variant)?;
         cold.push(proxy.wait_until_served()? - proxy.started);
