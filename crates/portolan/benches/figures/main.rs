@@ -15,6 +15,7 @@
 mod change;
 mod commit;
 mod datapath;
+mod feed;
 mod kills;
 mod lab;
 mod load_server;
