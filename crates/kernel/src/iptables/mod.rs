@@ -24,9 +24,15 @@ use crate::netns::Netns;
 use crate::nft::Nftables;
 use find::Programs;
 
-/// Most chains that one run of the legacy `iptables-restore` declares; see [`Transaction::split`]. Each run reads and
-/// writes the whole table, so few are best.
-const CHAINS_A_RUN: usize = 40_000;
+/// Most chains that one run of `iptables-restore` declares; see [`Transaction::split`].
+const fn chains_a_run(variant: Variant) -> usize {
+    match variant {
+        // Each run reads and writes the whole table, so few are best.
+        Variant::Legacy => 40_000,
+        // A run costs as many milliseconds as the table has thousands of chains.
+        Variant::Nft => 1_000,
+    }
+}
 
 /// iptables of one address family in one network namespace.
 pub struct Iptables {
@@ -119,12 +125,13 @@ impl IptablesPort for Iptables {
 
     fn restore(&mut self, transactions: &[Transaction]) -> Result<(), IptablesError> {
         self.used.extend(transactions.iter().map(|transaction| transaction.table));
-        let large = |transaction: &Transaction| transaction.replace.len() > CHAINS_A_RUN;
-        if self.programs.variant == Variant::Nft || !transactions.iter().any(large) {
+        let most = chains_a_run(self.programs.variant);
+        let large = |transaction: &Transaction| transaction.replace.len() > most;
+        if !transactions.iter().any(large) {
             return self.restore_one(transactions);
         }
         for transaction in transactions {
-            for piece in transaction.clone().split(CHAINS_A_RUN) {
+            for piece in transaction.clone().split(most) {
                 self.restore_one(&[piece])?;
             }
         }

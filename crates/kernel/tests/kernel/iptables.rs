@@ -110,6 +110,30 @@ fn what_is_written_is_read_back_and_removed_again() {
     }
 }
 
+/// So many that they are written in pieces: a chain always after those that it leads to.
+#[test]
+fn many_chains_are_written_and_removed_again() {
+    in_fresh_namespace(|| {
+        let mut port = Iptables::open_variant(Family::Ip, Variant::Nft).unwrap();
+        let numbered = |what: &str, number: u32| name(&format!("KUBE-{what}-{number}"));
+        let to = |chain| Rule::new([], Target::Jump(chain));
+        let pairs = (0..800).flat_map(|number| {
+            let (service, end) = (numbered("SVC", number), numbered("SEP", number));
+            [(service, vec![to(end)]), (end, vec![to(name("KUBE-MARK"))])]
+        });
+        let all = (0..800).map(|number| to(numbered("SVC", number))).collect();
+        let mut chains = desired(Family::Ip);
+        let more = pairs.chain([(name("KUBE-ALL"), all)]);
+        chains.extend(more.map(|(name, rules)| (name, Wanted::Exactly(rules))));
+        let wanted = change(&mut port, Table::Nat, chains.clone());
+        port.restore(&[wanted]).unwrap();
+        assert!(change(&mut port, Table::Nat, chains).is_empty());
+        let gone = change(&mut port, Table::Nat, Desired::new());
+        port.restore(&[gone]).unwrap();
+        assert!(!saved(Variant::Nft, Family::Ip).contains("KUBE-"));
+    });
+}
+
 #[test]
 fn rejections_of_both_families() {
     for (variant, family) in VARIANTS.into_iter().flat_map(|one| [(one, Family::Ip), (one, Family::Ip6)]) {
