@@ -13,6 +13,7 @@
 mod answering;
 mod asking;
 mod cores;
+mod elsewhere;
 mod first;
 mod modes;
 mod objects;
@@ -33,38 +34,88 @@ use ways::Plan;
 /// Runs it in every mode.
 pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
     let mut report = Report::new("datapath", "data path, through a Service and straight to its endpoints");
-    let before = cores::ticks();
-    for variant in Variant::of(&sizes.modes(&[Mode::Nftables])) {
+    let usual = [Mode::Nftables, Mode::Iptables, Mode::Ipvs, Mode::Userspace];
+    for variant in Variant::of(&sizes.modes(&usual)) {
+        let usual = Usual::of(variant);
+        if let Some(stops) = usual.stops
+            && sizes.services.is_empty()
+            && !sizes.smoke
+        {
+            report.note(format!("{variant}: {stops}"));
+        }
+        let services = sizes.services(usual.services);
+        if variant == Variant::Plain(Mode::Ipvs) && elsewhere::is_needed()? {
+            eprintln!("  {variant}, in User-Mode Linux");
+            elsewhere::run(sizes, &services, &mut report)?;
+            continue;
+        }
         for endpoints in sizes.endpoints(&[2]) {
-            measure(variant, endpoints, sizes, &mut report)?;
+            let load = |&services| Load { services, endpoints };
+            let loads: Vec<Load> = services.iter().map(load).collect();
+            measure(variant, &loads, sizes.rounds(usual.rounds), sizes.smoke, &mut report)?;
         }
     }
-    let (own, kernel) = cores::ticks();
-    let (own, kernel) = (own - before.0, kernel - before.1);
-    report.note(format!(
-        "Both ends and all between share the processors: of the time they took {} % was the program's own, the rest the \
-         kernel's.",
-        100 * own / (own + kernel).max(1),
-    ));
     Ok(report)
 }
 
-fn measure(variant: Variant, endpoints: u32, sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
-    let mut sites = Vec::new();
-    for services in sizes.services(&[10, 1_000, 10_000, 50_000]) {
-        let begin = Instant::now();
-        sites.push(Site::new(variant, Load { services, endpoints })?);
-        eprintln!(
-            "  {variant}, {services} x {endpoints} Services loaded in {:.1} s",
-            begin.elapsed().as_secs_f64()
-        );
+/// How a mode is measured.
+struct Usual {
+    services: &'static [u32],
+    rounds: u32,
+    /// Why not with more Services.
+    stops: Option<&'static str>,
+}
+
+impl Usual {
+    fn of(variant: Variant) -> Self {
+        match variant {
+            Variant::Plain(Mode::Nftables) => {
+                Self { services: &[10, 1_000, 10_000, 50_000], rounds: 10, stops: None }
+            }
+            Variant::IptablesLegacy | Variant::IptablesNft | Variant::Plain(Mode::Iptables) => Self {
+                services: &[10, 1_000, 10_000],
+                rounds: 5,
+                stops: Some("measured up to 10,000 Services: every new connection meets one rule for each."),
+            },
+            Variant::Plain(Mode::Userspace) => Self {
+                services: &[10, 1_000, 10_000],
+                rounds: 5,
+                stops: Some(
+                    "measured up to 10,000 Services: each of their ports takes a port of the node, of which there are \
+                     65,535, and a descriptor.",
+                ),
+            },
+            Variant::Plain(Mode::Ipvs) => Self { services: &[10, 1_000], rounds: 5, stops: None },
+        }
     }
-    let plan = Plan {
-        rounds: sizes.rounds(10),
-        busy: Duration::from_millis(if sizes.smoke { 5 } else { 150 }),
-        alone: Duration::from_millis(if sizes.smoke { 2 } else { 50 }),
-    };
+}
+
+fn measure(
+    variant: Variant,
+    loads: &[Load],
+    rounds: u32,
+    smoke: bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut sites = Vec::new();
+    for &load in loads {
+        let begin = Instant::now();
+        sites.push(Site::new(variant, load)?);
+        let (Load { services, endpoints }, seconds) = (load, begin.elapsed().as_secs_f64());
+        eprintln!("  {variant}, {services} x {endpoints} Services loaded in {seconds:.1} s");
+    }
+    let length = |usual, smallest| Duration::from_millis(if smoke { smallest } else { usual });
+    let plan = Plan { rounds, busy: length(150, 5), alone: length(50, 2) };
+    let before = cores::ticks();
     ways::measure(variant, &sites, plan, report)?;
     eprintln!("  {variant}, first packets");
-    first::measure(variant, &sites, sizes.rounds(10) * 100, report)
+    first::measure(variant, &sites, rounds * 100, report)?;
+    let (own, kernel) = cores::ticks();
+    let (own, kernel) = (own - before.0, kernel - before.1);
+    report.note(format!(
+        "{variant}: both ends and all between share the processors; of the time they took {} % was this program's own, the \
+         rest the kernel's.",
+        100 * own / (own + kernel).max(1),
+    ));
+    Ok(())
 }

@@ -141,8 +141,7 @@ impl Figures<'_> {
             |index, via| self.table.get(&(index, via)).map(|taken| taken.rates.clone()).unwrap_or_default();
         let service = ratio(rates(many.0, Via::Service), rates(few.0, Via::Service));
         let straight = ratio(rates(many.0, Via::Straight), rates(few.0, Via::Straight));
-        let what =
-            format!("{}: requests a second, as a share of those beside {}", self.way, few.1.load.services);
+        let what = format!("{}: share of requests beside {}", self.way, few.1.load.services);
         let figure = Figure::new(what, service, "").mode(self.variant.to_string()).limit(straight);
         report.push(figure.beside(many.1.load.services, many.1.load.endpoints));
     }
