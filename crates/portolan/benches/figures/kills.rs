@@ -19,11 +19,7 @@ pub fn run(sizes: &Sizes) -> Result<Report> {
     let kills = sizes.rounds(10);
     let seed = SystemTime::UNIX_EPOCH.elapsed()?.subsec_nanos();
     let mut dice = Dice::new(seed.into());
-    let variants = Variant::of(&sizes.modes(if sizes.smoke {
-        &[Mode::Nftables]
-    } else {
-        &[Mode::Nftables, Mode::Iptables]
-    }));
+    let variants = Variant::of(&sizes.modes(&[Mode::Nftables]));
     let cluster = Cluster::start(fleet, kills as usize + 1)?;
     for variant in variants {
         let (wanted, whole) = clean(&cluster, variant)?;

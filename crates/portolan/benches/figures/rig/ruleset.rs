@@ -7,7 +7,7 @@ use kernel::iptables::Iptables;
 use kernel::netns::Netns;
 use kernel::nft::Nftables;
 use load::{Doors, Fleet};
-use netstate::iptables::{self, Chains, IptablesPort as _};
+use netstate::iptables::{self, Chains, IptablesPort as _, Target};
 use netstate::nft::{self, Family, Name, NftPort as _, Table};
 use proxy::Mode;
 
@@ -84,11 +84,14 @@ impl<'a> Ruleset<'a> {
 
     fn chains(&self, variant: iptables::Variant) -> Result<Doors> {
         let chains = self.observe(variant, Family::Ip, iptables::Table::Nat)?;
-        let named = |prefix: &str| chains.0.keys().filter(|name| name.as_str().starts_with(prefix)).count();
+        let services = chains.0.keys().filter(|name| name.as_str().starts_with("KUBE-SVC-")).count();
+        // Not every endpoint has a chain of its own.
+        let rules = chains.0.values().flat_map(|chain| &chain.rules);
+        let endpoints = rules.filter(|rule| matches!(rule.target, Target::DestinationNat(_))).count();
         let node_ports = chains.0.iter().filter(|(name, _)| name.as_str() == "KUBE-NODEPORTS");
         Ok(Doors {
-            services: named("KUBE-SVC-"),
-            endpoints: named("KUBE-SEP-"),
+            services,
+            endpoints,
             node_ports: node_ports.map(|(_, chain)| chain.rules.len()).sum(),
             node_endpoints: 0,
         })

@@ -108,13 +108,26 @@ impl Soak {
         }
         self.mortal = Some(Proxy::start(&self.cluster, 2, VARIANT)?);
         if self.turns % 5 == 2 {
-            self.cluster.kill_control_plane()?;
-            self.cluster.start_control_plane()?;
+            self.restart_control_plane()?;
             self.trouble.restarts += 1;
         }
         if self.turns % 2 == 1 {
             let way = self.dice.below(trouble::WAYS);
             self.trouble.flush(&self.cluster, &self.steady, way)?;
+        }
+        Ok(())
+    }
+
+    /// Kills the API server and starts it again. Others may have so much to do on this machine that it gives up.
+    fn restart_control_plane(&mut self) -> Result<()> {
+        const ATTEMPTS: u32 = 5;
+        for left in (0..ATTEMPTS).rev() {
+            self.cluster.kill_control_plane()?;
+            match self.cluster.start_control_plane() {
+                Ok(()) => break,
+                Err(error) if left == 0 => return Err(error),
+                Err(error) => eprintln!("  once more: {error:#}"),
+            }
         }
         Ok(())
     }
