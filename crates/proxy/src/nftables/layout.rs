@@ -49,7 +49,12 @@ pub(super) const STICKY: Name = Name::constant("sticky");
 pub(super) const STICKY_NODE_PORTS: Name = Name::constant("sticky-node-ports");
 
 const DISPATCH: Name = Name::constant("dispatch");
-const REMEMBER: Name = Name::constant("remember");
+const MASQUERADED: Name = Name::constant("masqueraded");
+const TRANSLATED: Name = Name::constant("translated");
+/// Where doors with source ranges let in whom they will. Empty without such doors.
+pub(super) const GUARD: Name = Name::constant("sources");
+/// Where clients are remembered. Empty without doors that remember any.
+pub(super) const REMEMBER: Name = Name::constant("remember");
 /// Where connections go that nobody serves.
 pub(super) const REFUSE: Name = Name::constant("refuse");
 
@@ -74,19 +79,21 @@ pub(super) fn skeleton(context: &NodeContext, family: AddressFamily) -> Ruleset 
         let base = BaseChain { kind: ChainKind::Nat, hook, priority, policy: Policy::Accept };
         Chain::base(base, rules)
     };
-    let jump = |chain| Rule::new([Verdict::Jump(chain).into()]);
-    let postrouting = [vec![jump(REMEMBER)], masquerade().into()].concat();
     ruleset.chains = [
         ("prerouting", nat(Hook::Prerouting, priority::DESTINATION_NAT, vec![jump(DISPATCH)])),
         ("output", nat(Hook::Output, priority::DESTINATION_NAT, vec![jump(DISPATCH)])),
         ("input", nat(Hook::Input, POSTROUTING, vec![jump(REMEMBER)])),
-        ("postrouting", nat(Hook::Postrouting, POSTROUTING, postrouting)),
+        ("postrouting", nat(Hook::Postrouting, POSTROUTING, postrouting().into())),
     ]
     .map(|(name, chain)| (Name::constant(name), chain))
     .into();
     ruleset.chains.insert(DISPATCH, Chain::regular(dispatch(context, family)));
     ruleset.chains.insert(REFUSE, Chain::regular(refuse()));
-    ruleset.chains.insert(REMEMBER, Chain::regular(remember()));
+    ruleset.chains.insert(MASQUERADED, Chain::regular(masqueraded()));
+    ruleset.chains.insert(TRANSLATED, Chain::regular(translated()));
+    for filled_on_demand in [GUARD, REMEMBER] {
+        ruleset.chains.insert(filled_on_demand, Chain::default());
+    }
     ruleset
 }
 
@@ -134,7 +141,7 @@ pub(super) fn affinity_definition(family: AddressFamily) -> SetDefinition {
 
 fn dispatch(context: &NodeContext, family: AddressFamily) -> Vec<Rule> {
     let mut rules = vec![
-        Rule::new([Statement::verdict_map(ADDRESS_DOOR, FIREWALL)]),
+        jump(GUARD),
         Rule::new([Statement::verdict_map(ADDRESS_DOOR, SERVICES)]),
         // Without this a connection to a port that no service has would leave by the default route and
         // time out far away.
@@ -150,9 +157,17 @@ fn dispatch(context: &NodeContext, family: AddressFamily) -> Vec<Rule> {
     rules
 }
 
+fn jump(chain: Name) -> Rule {
+    Rule::new([Verdict::Jump(chain).into()])
+}
+
+pub(super) fn guard() -> [Rule; 1] {
+    [Rule::new([Statement::verdict_map(ADDRESS_DOOR, FIREWALL)])]
+}
+
 /// Writes down where clients were led, behind the translation: `nft` cannot print a rule that writes what
 /// another map holds, and aborts.
-fn remember() -> [Rule; 2] {
+pub(super) fn remember() -> [Rule; 2] {
     const ADDRESS: [Selector; 3] =
         [Selector::OriginalDestinationAddress, Selector::Protocol, Selector::OriginalDestinationPort];
     const NODE: [Selector; 2] = [Selector::Protocol, Selector::OriginalDestinationPort];
@@ -160,28 +175,35 @@ fn remember() -> [Rule; 2] {
         Rule::new([Statement::verdict_map(ADDRESS, STICKY)]),
         // Every connection that came in by a node port was translated. Another one to the same port number may
         // be remembered as well, which nobody will ask for.
-        Rule::new([
-            Statement::equal(
-                Selector::ConnectionStatus,
-                Operand::Statuses(vec![ConnectionStatus::DestinationNat]),
-            ),
-            Statement::verdict_map(NODE, STICKY_NODE_PORTS),
-        ]),
+        Rule::new([is_translated(), Statement::verdict_map(NODE, STICKY_NODE_PORTS)]),
     ]
 }
 
-fn masquerade() -> [Rule; 2] {
-    let masquerade = Statement::Masquerade { fully_random: true };
+/// What nobody translated is none of our business, and most connections are that: two glances, no lookup.
+fn postrouting() -> [Rule; 2] {
     [
-        Rule::new([
-            Statement::marked(MASQUERADE_MARK, MASQUERADE_MARK),
-            Statement::SetMark { mask: MASQUERADE_MARK, value: 0 },
-            masquerade.clone(),
-        ]),
+        Rule::new([Statement::marked(MASQUERADE_MARK, MASQUERADE_MARK), Verdict::Goto(MASQUERADED).into()]),
+        Rule::new([is_translated(), Verdict::Goto(TRANSLATED).into()]),
+    ]
+}
+
+fn is_translated() -> Statement {
+    Statement::equal(Selector::ConnectionStatus, Operand::Statuses(vec![ConnectionStatus::DestinationNat]))
+}
+
+/// To masquerade ends the walk, so clients are remembered before.
+fn masqueraded() -> [Rule; 2] {
+    let unmark = Statement::SetMark { mask: MASQUERADE_MARK, value: 0 };
+    [jump(REMEMBER), Rule::new([unmark, Statement::Masquerade { fully_random: true }])]
+}
+
+fn translated() -> [Rule; 2] {
+    [
+        jump(REMEMBER),
         // A pod that meets itself would answer itself directly, and see a connection it never made.
         Rule::new([
             Statement::within([Selector::SourceAddress, Selector::DestinationAddress], HAIRPIN),
-            masquerade,
+            Statement::Masquerade { fully_random: true },
         ]),
     ]
 }

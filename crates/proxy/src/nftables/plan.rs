@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{AddressFamily, EndpointAddress, Port};
-use netstate::nft::{Data, Name, Ruleset, Transaction, Tuple, Value, Verdict, diff};
+use netstate::nft::{Chain, Data, Name, Ruleset, Transaction, Tuple, Value, Verdict, diff};
 
 use super::layout;
 use super::shape::{Shape, Side};
@@ -67,8 +67,10 @@ pub(super) fn transaction(
 
 fn cut_down(context: &NodeContext, family: AddressFamily, fragment: &Fragment, shapes: &[Shape]) -> Ruleset {
     let mut ruleset = layout::without_chains(family);
-    // Elements may lead there, and it is there on both sides.
-    ruleset.chains.insert(layout::REFUSE, netstate::nft::Chain::default());
+    // Elements may lead there, or rules be put there, and they are there on both sides.
+    for name in [layout::REFUSE, layout::GUARD, layout::REMEMBER] {
+        ruleset.chains.insert(name, Chain::default());
+    }
     add_chains(&mut ruleset, context, family, shapes);
     add_elements(&mut ruleset, fragment);
     ruleset
@@ -229,7 +231,9 @@ fn shapes_of(fragment: &Fragment) -> impl Iterator<Item = Shape> {
                 Entrance::Chain(shape) => Some(shape),
                 Entrance::Refuse | Entrance::Drop => None,
             });
-        chains.chain(firewall(behind)).chain(remember(behind)).collect::<Vec<_>>()
+        let sources = firewall(behind).map(|sources| [sources, Shape::Guard]);
+        let memory = remember(behind).map(|memory| [memory, Shape::Memory]);
+        chains.chain([sources, memory].into_iter().flatten().flatten()).collect::<Vec<_>>()
     })
 }
 

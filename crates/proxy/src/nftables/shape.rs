@@ -1,4 +1,5 @@
-//! Chains that are there for as long as a door needs them: one for each *number* of endpoints, and the like.
+//! Chains that are there for as long as a door needs them: one for each *number* of endpoints, and the like. And two that
+//! always are, with rules in them for as long as a door needs those: every new connection would pay for the lookups.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -32,6 +33,10 @@ pub(super) enum Shape {
     Remember { timeout: Duration },
     /// Drops whoever is not from within these ranges, which are in order.
     Sources(Arc<[IpNet]>),
+    /// Looks up which ranges a door has. The chain is always there.
+    Guard,
+    /// Looks up how long a door remembers its clients. The chain is always there.
+    Memory,
 }
 
 /// How a connection came in, and who may serve it.
@@ -87,9 +92,12 @@ impl Side {
 }
 
 impl Shape {
-    /// The chain's name: `cluster-3`, `node-3`, `cluster-3-sticky`, `remember-10800` (seconds), `sources-` and a hash.
+    /// The chain's name: `cluster-3`, `node-3`, `cluster-3-sticky`, `remember-10800` (seconds), `sources-` and a hash; and
+    /// `sources` and `remember`, which lead to those.
     pub(super) fn chain_name(&self) -> Name {
         let name = match self {
+            Self::Guard => return layout::GUARD,
+            Self::Memory => return layout::REMEMBER,
             Self::Balance { side, endpoints, sticky } => {
                 format!("{}-{endpoints}{}", side.name(), if *sticky { "-sticky" } else { "" })
             }
@@ -110,6 +118,8 @@ impl Shape {
             }
             Self::Remember { timeout } => Chain::regular([remember_for(*timeout)]),
             Self::Sources(ranges) => Chain::regular(only_from(ranges, family)),
+            Self::Guard => Chain::regular(layout::guard()),
+            Self::Memory => Chain::regular(layout::remember()),
         }
     }
 }

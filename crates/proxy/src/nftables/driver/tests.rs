@@ -1,7 +1,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use model::{Index, Object, ObjectKey, Port, Protocol, SessionAffinity};
+use model::{Index, LoadBalancer, Object, ObjectKey, Port, Protocol, ServiceKind, SessionAffinity};
 use netstate::conntrack::{Connection, FakeConntrack, Flow};
 use netstate::nft::{Chain, Data, Element, FakeNft, L4Protocol, Name, Ruleset, Value};
 
@@ -316,4 +316,37 @@ fn clients_of_vanished_endpoints_are_forgotten() {
     assert_eq!(rig.apply(&sticky(&["10.244.1.3"])).affinities, 1);
     assert_eq!(rig.table().sets[&AFFINITY].elements.keys().cloned().collect::<Vec<_>>(), [client(2, 3).key]);
     assert_eq!(rig.apply(&sticky(&[])).affinities, 1);
+}
+
+/// New connections of everybody pass these chains.
+#[test]
+fn who_may_come_and_who_is_remembered_is_looked_up_only_while_a_door_asks_for_it() {
+    let with = |ranges: &[&str], affinity| {
+        let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        Cluster::new().service("web", "10.96.0.7", |service| {
+            service.kind = ServiceKind::LoadBalancer;
+            service.affinity = affinity;
+            service.load_balancer =
+                LoadBalancer { addresses: vec!["198.51.100.1".parse().unwrap()], source_ranges: ranges };
+        })
+    };
+    let lasting = || SessionAffinity::ClientAddress { timeout: Duration::from_secs(60) };
+    let plain = || with(&[], SessionAffinity::None);
+    let mut rig = Rig::new(&plain().endpoints("web", &["10.244.1.2"]));
+    rig.sync();
+    let lookups = |rig: &Rig| {
+        let table = rig.table();
+        [layout::GUARD, layout::REMEMBER].map(|chain| table.chains[&chain].rules.len())
+    };
+    assert_eq!(lookups(&rig), [0, 0]);
+    for (cluster, expected) in [
+        (with(&["192.0.2.0/24"], SessionAffinity::None), [1, 0]),
+        (with(&["192.0.2.0/24"], lasting()), [1, 2]),
+        (with(&[], lasting()), [0, 2]),
+        (plain(), [0, 0]),
+    ] {
+        rig.apply(&cluster);
+        assert_eq!(lookups(&rig), expected);
+        assert_eq!(rig.restart(), SyncReport::default());
+    }
 }
