@@ -1,77 +1,25 @@
-//! The service proxy in every mode, opened on the node.
+//! The service proxy in every mode, serving on the node.
 
 use anyhow::Context as _;
-use kernel::conntrack::Conntrack;
-use kernel::ipset::Ipset;
-use kernel::iptables::Iptables;
-use kernel::ipvs::Ipvs;
-use kernel::link::Links;
-use kernel::netns::Netns;
-use kernel::nft::Nftables;
-use kernel::sysctl::Sysctls;
 use model::Index;
-use netstate::iptables;
-use netstate::nft::Family;
-use proxy::iptables::IptablesProxy;
-use proxy::ipvs::{self, IpvsProxy};
-use proxy::nftables::NftablesProxy;
-use proxy::userspace::UserspaceProxy;
-use proxy::{Dataplane, Mode, NodeContext};
-use relay::Relays;
-use tokio::runtime::Runtime;
+use proxy::NodeContext;
 
 use super::objects::NODE;
-use crate::rig::Variant;
+use crate::rig::{Opened, Variant};
 
 /// A proxy that has written its rules, and may have to live for what they lead to.
 pub struct Serving {
-    _proxy: Box<dyn Dataplane>,
-    /// What relays run on.
-    _runtime: Option<Runtime>,
+    _opened: Opened,
 }
 
 impl Serving {
     /// Opens the mode in the calling thread's namespace and brings its kernel in line with the index.
     pub fn start(variant: Variant, index: &mut Index) -> anyhow::Result<Self> {
         let context = NodeContext::new(NODE.into(), vec!["10.244.0.0/16".parse()?]);
-        let conntrack = Conntrack::open()?;
-        let (mut proxy, runtime): (Box<dyn Dataplane>, _) = match variant {
-            Variant::Plain(Mode::Nftables) => {
-                (Box::new(NftablesProxy::new(context, Nftables::open()?, conntrack)), None)
-            }
-            Variant::IptablesLegacy | Variant::IptablesNft | Variant::Plain(Mode::Iptables) => {
-                let programs = match variant {
-                    Variant::IptablesNft => iptables::Variant::Nft,
-                    _ => iptables::Variant::Legacy,
-                };
-                let open = |family| Iptables::open_variant(family, programs);
-                let ports = [open(Family::Ip)?, open(Family::Ip6)?];
-                (Box::new(IptablesProxy::new(context, ports, conntrack)), None)
-            }
-            Variant::Plain(Mode::Ipvs) => {
-                let open = |family| Iptables::open_variant(family, iptables::Variant::Legacy);
-                let ports = ipvs::Ports {
-                    ipvs: Box::new(Ipvs::open()?),
-                    sets: Box::new(Ipset::open()?),
-                    iptables: [Box::new(open(Family::Ip)?), Box::new(open(Family::Ip6)?)],
-                    links: Box::new(Links::in_namespace(&Netns::current()?)?),
-                    settings: Box::new(Sysctls::in_namespace(Netns::current()?)),
-                    conntrack: Box::new(conntrack),
-                };
-                (Box::new(IpvsProxy::new(context, ipvs::Config::default(), ports)), None)
-            }
-            Variant::Plain(Mode::Userspace) => {
-                // As many threads as the agent has. They are begun by this one, and so on the node.
-                let runtime =
-                    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-                let relays = Relays::new(runtime.handle().clone(), relay::Config::default());
-                let proxy = UserspaceProxy::new(context, Nftables::open()?, relays, conntrack);
-                (Box::new(proxy), Some(runtime))
-            }
-        };
+        let mut opened = Opened::new(variant, context)?;
         let changes = index.take_changes();
         let snapshot = index.snapshot().context("everything is listed")?;
-        proxy.sync(&snapshot, &changes)?;
-        Ok(Self { _proxy: proxy, _runtime: runtime })
+        opened.dataplane.sync(&snapshot, &changes)?;
+        Ok(Self { _opened: opened })
     }
 }

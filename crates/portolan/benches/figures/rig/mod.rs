@@ -8,6 +8,7 @@
 
 mod churn;
 mod dice;
+mod opened;
 mod proxy;
 mod ruleset;
 mod scene;
@@ -33,6 +34,7 @@ use tokio::runtime::Runtime;
 
 pub use churn::Churn;
 pub use dice::Dice;
+pub use opened::Opened;
 pub use proxy::Proxy;
 pub use ruleset::{Everything, Ruleset};
 pub use scene::{Scene, TooSlow};
