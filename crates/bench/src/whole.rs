@@ -116,12 +116,14 @@ impl Run {
         );
         for figure in missed {
             let target = figure.target.map(|target| target.to_string()).unwrap_or_default();
-            let words = [&figure.what, figure.mode.as_deref().unwrap_or_default(), &figure.size()].join(" ");
+            let size = figure.size();
+            let words = [figure.what.as_str(), figure.mode.as_deref().unwrap_or_default(), &size];
+            let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
             // Writing to a String cannot fail.
             _ = writeln!(
                 text,
                 "missed: {}: {} {} ({target})",
-                words.trim_end(),
+                words.join(" "),
                 figures::short(figure.value),
                 figure.unit
             );

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use figures::{Figure, Report, Target};
+use figures::{Figure, Purpose, Report, Target};
 use model::{Port, Protocol, Service, ServiceKey, ServicePort, SliceKey, SlicePort};
 use portolan_dns::{
     Endpoint, Kind, Metrics, Name, Object, PodNames, Query, Reply, Resolver, ResolverConfig, Server,
@@ -45,8 +45,12 @@ const OUTSIDE: Names =
     Names { what: "a cached outside name", pattern: "www-NUMBER.example.com", code: 0, answers: 1 };
 
 fn main() -> std::io::Result<()> {
-    let is_measured = std::env::args().any(|argument| argument == "--bench");
-    let (services, queries) = if is_measured { (10_000, 300_000) } else { (100, 1_000) };
+    let purpose = Purpose::of("dns", std::env::args().skip(1));
+    let (services, queries) = match purpose {
+        Purpose::Measure => (10_000, 300_000),
+        Purpose::Smoke => (100, 1_000),
+        Purpose::Nothing => return Ok(()),
+    };
     let mut findings = Findings {
         size: Size { services, queries },
         report: Report::new("dns", format!("cluster DNS, {queries} queries of each sort")),
@@ -57,7 +61,7 @@ fn main() -> std::io::Result<()> {
     findings.push("resident memory of the whole process", resident(), "MB", Some(50.0));
     without_sockets(&mut zone, &mut findings);
     with_sockets(zone, &mut findings);
-    if is_measured {
+    if purpose == Purpose::Measure {
         print!("{}", findings.report);
     }
     findings.report.save().map(drop)

@@ -8,9 +8,11 @@
 //! A crate of its own, without the weight of a Kubernetes client, so that every benchmark can have it.
 
 mod figure;
+mod purpose;
 mod report;
 mod samples;
 
 pub use figure::{Figure, Target};
+pub use purpose::Purpose;
 pub use report::{Report, ReportError};
 pub use samples::{Samples, short};

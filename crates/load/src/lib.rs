@@ -13,6 +13,6 @@ mod fleet;
 pub mod objects;
 
 pub use client::{Answer, Client, Error, Lines};
-pub use figures::{Figure, Report, Samples, Target};
+pub use figures::{Figure, Purpose, Report, Samples, Target};
 pub use fill::FillError;
 pub use fleet::{Doors, Fleet, FleetPort, POD_RANGE};

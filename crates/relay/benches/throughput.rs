@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use figures::{Figure, Report};
+use figures::{Figure, Purpose, Report};
 use netstate::nft::Family;
 use netstate::relay::{Backends, Relay, RelayName, RelayPort, Transport};
 use portolan_relay::{Config, Relays};
@@ -31,8 +31,12 @@ const ECHO: u8 = b'e';
 const STREAM: u8 = b's';
 
 fn main() -> std::io::Result<()> {
-    let is_measured = std::env::args().any(|argument| argument == "--bench");
-    let amounts = if is_measured { MEASURED } else { SMOKE };
+    let purpose = Purpose::of("relay", std::env::args().skip(1));
+    let amounts = match purpose {
+        Purpose::Measure => MEASURED,
+        Purpose::Smoke => SMOKE,
+        Purpose::Nothing => return Ok(()),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let mut relays = Relays::new(runtime.handle().clone(), Config::default());
     let (streams, datagrams) = (stream_server(), datagram_server());
@@ -58,7 +62,7 @@ fn main() -> std::io::Result<()> {
     );
     let act = |address| datagrams_and_back(address, amounts.datagrams);
     datagrams.compare(&mut report, "datagrams and their answers", ("/s", f64::from(amounts.datagrams)), act);
-    if is_measured {
+    if purpose == Purpose::Measure {
         print!("{report}");
     }
     report.save().map(drop)

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use load::{Client, Report, Samples, Target, objects};
+use load::{Client, Purpose, Report, Samples, Target, objects};
 use serde_json::Value;
 
 use server::ServerProcess;
@@ -30,7 +30,6 @@ struct Options {
     objects: u32,
     clients: u32,
     watching: Watching,
-    is_measured: bool,
 }
 
 /// A kind's share of the objects, in tenths, and how one is made.
@@ -61,24 +60,26 @@ fn main() {
     if let Some(folder) = std::env::var_os(server::FOLDER) {
         return server::run(PathBuf::from(folder));
     }
-    let options = options();
+    let purpose = Purpose::of("api", std::env::args().skip(1));
+    let options = match purpose {
+        Purpose::Measure => measured(),
+        Purpose::Smoke => Options { objects: 100, clients: 4, watching: Watching::SMOKE },
+        Purpose::Nothing => return,
+    };
     let title = format!("API server, {} objects, {} clients", options.objects, options.clients);
     let mut report = Report::new("api", title);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(measure(&options, &mut report));
-    if options.is_measured {
+    if purpose == Purpose::Measure {
         print!("{report}");
     }
     report.save().unwrap();
 }
 
-fn options() -> Options {
-    let (flags, arguments): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|one| one == "--bench");
-    let mut options = match flags.is_empty() {
-        true => Options { objects: 100, clients: 4, watching: Watching::SMOKE, is_measured: false },
-        false => Options { objects: 50_000, clients: 32, watching: Watching::MEASURED, is_measured: true },
-    };
-    let mut arguments = arguments.into_iter();
+/// What figures are made of, unless the command line has something else.
+fn measured() -> Options {
+    let mut options = Options { objects: 50_000, clients: 32, watching: Watching::MEASURED };
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(name) = arguments.next() {
         let value = arguments.next().unwrap_or_else(|| panic!("{name} needs a value"));
         match name.as_str() {

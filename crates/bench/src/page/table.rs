@@ -37,8 +37,11 @@ pub fn table(figures: &[Figure]) -> String {
     rows.sort_by_key(|(what, ..)| first(what));
     let head: String = sizes.iter().map(|size| format!("<th>{}</th>", title(*size))).collect();
     let mode = if with_modes { "<th class=\"mode\">mode</th>" } else { "" };
-    let mut text =
-        format!("<div class=\"scroll\"><table>\n<thead><tr><th></th>{mode}{head}</tr></thead>\n<tbody>\n");
+    let head = match (sizes.as_slice(), with_modes) {
+        ([None], false) => String::new(),
+        _ => format!("<thead><tr><th></th>{mode}{head}</tr></thead>\n"),
+    };
+    let mut text = format!("<div class=\"scroll\"><table>\n{head}<tbody>\n");
     let mut before = None;
     for key @ (what, unit, mode) in rows {
         let is_same = before == Some((what, unit));

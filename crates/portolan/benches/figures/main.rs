@@ -193,7 +193,11 @@ const BENCHMARKS: &[Benchmark] = &[
 ];
 
 fn main() -> anyhow::Result<ExitCode> {
-    let mut arguments = Arguments::parse();
+    let mut arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if is_of_another_harness(&error) => return Ok(ExitCode::SUCCESS),
+        Err(error) => error.exit(),
+    };
     arguments.sizes.smoke |= !arguments.bench;
     if let Some(Command::Load(arguments)) = &arguments.command {
         load_server::run(arguments)?;
@@ -227,6 +231,11 @@ fn main() -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// `cargo test -- --nocapture` and the like give every test program the flags of the usual harness.
+fn is_of_another_harness(error: &clap::Error) -> bool {
+    error.kind() == clap::error::ErrorKind::UnknownArgument && std::env::args().all(|word| word != "--bench")
 }
 
 impl Benchmark {
