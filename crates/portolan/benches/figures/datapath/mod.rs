@@ -110,6 +110,14 @@ fn measure(
     ways::measure(variant, &sites, plan, report)?;
     eprintln!("  {variant}, first packets");
     first::measure(variant, &sites, rounds * 100, report)?;
+    for site in &sites {
+        let (services, segments) = (site.load.services, site.sent_again()?);
+        if segments > 0 {
+            report.note(format!(
+                "{variant}, {services} Services: {segments} TCP segments had to be sent again."
+            ));
+        }
+    }
     let (own, kernel) = cores::ticks();
     let (own, kernel) = (own - before.0, kernel - before.1);
     report.note(format!(

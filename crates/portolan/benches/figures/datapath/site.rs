@@ -76,7 +76,7 @@ pub struct Site {
     _serving: Serving,
     _network: PodNetwork,
     client: TemporaryNamespace,
-    _server_pod: TemporaryNamespace,
+    server_pod: TemporaryNamespace,
     outside: TemporaryNamespace,
     node: TemporaryNamespace,
 }
@@ -101,16 +101,7 @@ impl Site {
         let mut index = load.index();
         let serving =
             node.run(|| Serving::start(variant, &mut index))?.with_context(|| variant.to_string())?;
-        Ok(Self {
-            load,
-            server,
-            _serving: serving,
-            _network: network,
-            client,
-            _server_pod: server_pod,
-            outside,
-            node,
-        })
+        Ok(Self { load, server, _serving: serving, _network: network, client, server_pod, outside, node })
     }
 
     /// Where a client lives.
@@ -130,10 +121,27 @@ impl Site {
         }
     }
 
+    /// TCP segments that its clients and endpoints have sent again so far. There is nothing on the way that loses any, so
+    /// where there are many, ports or the table of connections were full.
+    pub fn sent_again(&self) -> anyhow::Result<u64> {
+        let places = [&self.client, &self.node, &self.outside, &self.server_pod];
+        places.into_iter().map(|place| place.run(sent_again)?).sum()
+    }
+
     /// The Service that is asked unless another one is meant.
     pub fn asked(&self) -> Asked {
         self.load.asked(Position::Middle)
     }
+}
+
+/// Of the calling thread's namespace.
+fn sent_again() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut counters = names.split(' ').zip(values.split(' '));
+    let (_, count) = counters.find(|(name, _)| *name == "RetransSegs").context("RetransSegs of TCP")?;
+    Ok(count.parse()?)
 }
 
 fn lay_cable(node: &TemporaryNamespace, outside: &TemporaryNamespace) -> anyhow::Result<()> {
