@@ -21,8 +21,8 @@ use super::asking::{ANSWER, QUESTION, Sort};
 use super::cores;
 use super::objects::ENDPOINT_PORT;
 
-/// So often a thread that waits looks whether it is still wanted.
-const LOOK: i64 = 10;
+/// So often a thread that waits looks whether it is still wanted, in milliseconds.
+const LOOK: i64 = 4;
 /// Only a run that fails waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
