@@ -28,6 +28,7 @@ pub fn run(sizes: &Sizes, services: &[u32], report: &mut Report) -> anyhow::Resu
     ensure!(there.status.success(), "ipvs inside User-Mode Linux, {}:\n{complaint}", there.status);
     let found: Report = serde_json::from_slice(&there.stdout).context("its report")?;
     found.figures.into_iter().filter_map(share).for_each(|figure| report.push(figure));
+    found.notes.into_iter().for_each(|note| report.note(format!("inside User-Mode Linux, {note}")));
     report.note("ipvs: measured inside User-Mode Linux, of which only shares of straight say anything of other machines.");
     Ok(())
 }
