@@ -1,6 +1,6 @@
 //! What a proxy and its node hold at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
@@ -35,8 +35,8 @@ pub struct Sample {
 pub struct NodeSample {
     /// What the proxy takes.
     pub usage: Usage,
-    /// The table as `nft` shows it, without elements.
-    table: String,
+    /// Chains and sets as `nft` shows them, without elements.
+    parts: BTreeSet<String>,
     sets: BTreeMap<Name, usize>,
     connections: u64,
 }
@@ -50,7 +50,9 @@ impl NodeSample {
         Ok(Self {
             usage: Usage::of(proxy.pid())?,
             // While the table is away there is nothing to be shown.
-            table: run(node, "nft", &["-s", "-t", "list", "table", "ip", TABLE]).unwrap_or_default(),
+            parts: run(node, "nft", &["-s", "-t", "list", "table", "ip", TABLE])
+                .map(|text| parts(&text))
+                .unwrap_or_default(),
             sets: ruleset.counts(TABLE)?,
             connections: connections.context("the kernel tracks connections")?.trim().parse()?,
         })
@@ -62,12 +64,13 @@ impl NodeSample {
     }
 
     fn lines(&self) -> usize {
-        self.table.lines().count()
+        self.parts.iter().map(|part| part.lines().count()).sum()
     }
 
     fn ensure_no_growth(&self, begin: &Self) -> Result<()> {
         ensure!(self.sets == begin.sets, "elements were {:?} and are {:?}", begin.sets, self.sets);
-        ensure!(self.table == begin.table, "chains were\n{}\nand are\n{}", begin.table, self.table);
+        let differ: Vec<&String> = self.parts.symmetric_difference(&begin.parts).collect();
+        ensure!(differ.is_empty(), "chains were there before or are now, but not both: {differ:#?}");
         let (files, connections) = (self.usage.descriptors, self.connections);
         let before = (begin.usage.descriptors, begin.connections);
         ensure!(files <= before.0 + SOME_FILES, "{} files were open and {files} are", before.0);
@@ -85,6 +88,13 @@ impl NodeSample {
         );
         Ok(())
     }
+}
+
+/// The chains and sets in a listing of a table. They come in the order in which they were made.
+fn parts(listing: &str) -> BTreeSet<String> {
+    let inside = listing.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}'));
+    let parts = inside.unwrap_or_default().0.split("\n\n");
+    parts.map(|part| part.trim().to_owned()).collect()
 }
 
 impl Sample {
