@@ -21,6 +21,12 @@ impl Ruleset {
     pub const fn new(table: Table) -> Self {
         Self { table, chains: BTreeMap::new(), sets: BTreeMap::new() }
     }
+
+    /// A table with these sets, all empty, and without chains.
+    pub fn of_sets(table: Table, sets: impl IntoIterator<Item = (Name, SetDefinition)>) -> Self {
+        let sets = sets.into_iter().map(|(name, definition)| (name, Set::new(definition))).collect();
+        Self { sets, ..Self::new(table) }
+    }
 }
 
 /// A list of rules, called from others or hooked into the packet's path.

@@ -3,7 +3,7 @@
 use model::AddressFamily;
 use netstate::nft::{
     BaseChain, Chain, ChainKind, ConnectionStatus, Family, Hook, Name, Operand, Policy, Rule, Ruleset,
-    Selector, Set, SetDefinition, Statement, Table, Type, Verdict, priority,
+    Selector, SetDefinition, Statement, Table, Type, Verdict, priority,
 };
 
 use crate::NodeContext;
@@ -99,11 +99,7 @@ pub(super) fn skeleton(context: &NodeContext, family: AddressFamily) -> Ruleset 
 
 /// The table with its sets, all empty.
 pub(super) fn without_chains(family: AddressFamily) -> Ruleset {
-    let mut ruleset = Ruleset::new(table(family));
-    for (name, definition) in sets(family) {
-        ruleset.sets.insert(name, Set::new(definition));
-    }
-    ruleset
+    Ruleset::of_sets(table(family), sets(family))
 }
 
 /// Every set and map with its definition.
