@@ -46,6 +46,8 @@ pub use witness::Witness;
 const PORTOLAN: &str = env!("CARGO_BIN_EXE_portolan");
 /// Its copy in a cluster's directory.
 const BINARY: &str = "portolan";
+/// One of so many Services has a node port at least.
+const FEWEST: u32 = 20;
 /// What the proxy calls its table in nftables mode.
 pub const TABLE: &str = "portolan-services";
 /// And in userspace mode.
@@ -68,6 +70,10 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one with so many nodes and loads it. Tells of it on standard error.
     pub fn start(fleet: Fleet, nodes: usize) -> Result<Self> {
+        ensure!(
+            fleet.services >= FEWEST,
+            "at least {FEWEST} Services are needed, for one to have a node port"
+        );
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // An error says that a provider is installed already, which is all that is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
