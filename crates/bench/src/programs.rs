@@ -177,6 +177,11 @@ pub fn jobs(chosen: Vec<Benchmark>) -> Vec<Job> {
 pub fn build() -> anyhow::Result<Vec<Benchmark>> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.args(["bench", "--no-run", "--message-format=json-render-diagnostics"]);
+    for name in
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| is_ours(name))
+    {
+        command.env_remove(name);
+    }
     for Program { package, target, .. } in PROGRAMS {
         command.args(["-p", package, "--bench", target]);
     }
@@ -192,6 +197,13 @@ pub fn build() -> anyhow::Result<Vec<Benchmark>> {
         benchmarks.extend(program.benchmarks(built)?);
     }
     Ok(benchmarks)
+}
+
+/// Whether `cargo run` has set a variable for us alone. Build scripts look at some of these: handed on, they would have
+/// *ring* and all above it built anew whenever cargo is called from here after it was called otherwise.
+fn is_ours(variable: &str) -> bool {
+    let begins = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    begins.iter().any(|begin| variable.starts_with(begin))
 }
 
 impl Program {
@@ -311,6 +323,12 @@ mod tests {
         assert!(jobs.iter().all(|job| !job.is_asked_for()));
         let soak = super::jobs(choose(all, &["soak".into()]).expect("one"));
         assert!(soak.len() == 1 && soak[0].is_asked_for());
+    }
+
+    #[test]
+    fn what_cargo_run_sets_for_us_is_not_handed_on() {
+        assert!(["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "CARGO_BIN_NAME"].iter().all(|name| is_ours(name)));
+        assert!(["CARGO", "CARGO_HOME", "CARGO_TARGET_DIR", "PATH"].iter().all(|name| !is_ours(name)));
     }
 
     #[test]
