@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -40,8 +41,13 @@ pub async fn run(client: kube::Client, node: String) {
             let number = ADDRESSES.fetch_add(1, Ordering::Relaxed);
             format!("10.244.{}.{}", number / 250, number % 250 + 2)
         });
-        // What fails now comes again with the pod's next event or the watch's next list.
-        let _ = drive(&client, &pod, address).await;
+        // A watch that is resumed tells no event twice: what fails while the API server is away is tried again. A pod
+        // that is gone meanwhile needs nothing.
+        while let Err(error) = drive(&client, &pod, address).await
+            && !matches!(&error, kube::Error::Api(status) if status.code == 404)
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 
