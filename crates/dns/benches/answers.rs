@@ -76,7 +76,7 @@ struct Findings {
 impl Findings {
     fn push(&mut self, what: impl Into<String>, value: f64, unit: &'static str, at_most: Option<f64>) {
         let figure = Figure::new(what, value, unit).beside(self.size.services, ENDPOINTS);
-        self.report.push(Figure { target: at_most.map(Target::AtMost), ..figure });
+        self.report.push(figure.target(at_most.map(Target::AtMost)));
     }
 }
 

@@ -103,8 +103,8 @@ impl Figure {
 
     /// What it is to reach.
     #[must_use]
-    pub fn target(self, target: Target) -> Self {
-        Self { target: Some(target), ..self }
+    pub fn target(self, target: impl Into<Option<Target>>) -> Self {
+        Self { target: target.into(), ..self }
     }
 
     /// The same straight to the pod, measured in the same run: no service proxy can do better.

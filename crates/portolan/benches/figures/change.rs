@@ -80,10 +80,7 @@ fn tell(scene: &mut Scene<'_>, variant: Variant, what: What, busy: bool, mut tim
             let title = format!("{what}, {when}: {since} to kernel, {name}");
             let figure = scene.figure(variant, &title, samples.percentile(share), "ms");
             let promised = variant == Variant::Plain(Mode::Nftables) && since == "answer";
-            scene.report.push(match most {
-                Some(most) if promised => figure.target(Target::AtMost(most)),
-                Some(_) | None => figure,
-            });
+            scene.report.push(figure.target(most.filter(|_| promised).map(Target::AtMost)));
         }
     }
 }

@@ -50,10 +50,7 @@ fn one(scene: &mut Scene<'_>, variant: Variant) -> Result<()> {
         ("bytes to the kernel for a change", bytes, "B", None),
     ] {
         let figure = scene.figure(variant, what, value, unit);
-        scene.report.push(match most {
-            Some(most) => figure.target(Target::AtMost(most)),
-            None => figure,
-        });
+        scene.report.push(figure.target(most.map(Target::AtMost)));
     }
     Ok(())
 }

@@ -48,7 +48,7 @@ fn one_after_another(network: &PodNetwork, rounds: u32, report: &mut Report) -> 
     for (what, times, target) in [("ADD", &mut add, Some(5.0)), ("DEL", &mut delete, None)] {
         for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
             let figure = Figure::new(format!("{what}, {name}"), times.percentile(share), "ms");
-            report.push(target.map_or(figure.clone(), |most| figure.target(Target::AtMost(most))));
+            report.push(figure.target(target.map(Target::AtMost)));
         }
     }
     Ok(())

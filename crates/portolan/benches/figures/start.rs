@@ -33,10 +33,8 @@ fn one(scene: &mut Scene<'_>, variant: Variant) -> Result<()> {
     let most = if cluster.fleet.services > 10_000 { 10_000.0 } else { 1_500.0 };
     let what = "cold start: process start to everything in the kernel";
     let first = scene.figure(variant, what, cold.percentile(0.5), "ms");
-    scene.report.push(match variant {
-        Variant::Plain(Mode::Nftables) => first.target(Target::AtMost(most)),
-        _ => first,
-    });
+    let promised = variant == Variant::Plain(Mode::Nftables);
+    scene.report.push(first.target(promised.then_some(Target::AtMost(most))));
     let what = "restart with everything in the kernel, no writes";
     scene.report.push(scene.figure(variant, what, again.percentile(0.5), "ms"));
     Ok(())

@@ -119,11 +119,7 @@ impl Figures<'_> {
         for ((what, unit), (value, limit)) in names.into_iter().zip(service.into_iter().zip(straight)) {
             report.push(figure(what, value, unit).limit(limit));
         }
-        let share = figure("share of straight", share, "");
-        report.push(match target {
-            Some(target) => share.target(target),
-            None => share,
-        });
+        report.push(figure("share of straight", share, "").target(target));
     }
 
     /// Of what kube-proxy's nftables mode reached on a machine like the one the targets are for.
