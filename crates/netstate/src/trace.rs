@@ -28,6 +28,8 @@ pub struct Packet {
     pub destination: SocketAddr,
     /// The mark, 0 for a fresh packet.
     pub mark: u32,
+    /// The priority, 0 unless the sender asked for another.
+    pub priority: u32,
     /// What connection tracking says about it.
     pub state: ConnectionState,
 }
@@ -35,7 +37,7 @@ pub struct Packet {
 impl Packet {
     /// The first packet of a connection.
     pub const fn first(protocol: L4Protocol, source: SocketAddr, destination: SocketAddr) -> Self {
-        Self { protocol, source, destination, mark: 0, state: ConnectionState::New }
+        Self { protocol, source, destination, mark: 0, priority: 0, state: ConnectionState::New }
     }
 }
 

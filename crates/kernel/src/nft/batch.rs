@@ -345,7 +345,7 @@ const fn byte_order(fields: &[Type]) -> u32 {
     const HOST: u32 = 1;
     const NETWORK: u32 = 2;
     match fields {
-        [Type::Mark | Type::Interface] => HOST,
+        [Type::Mark | Type::Interface | Type::ClassId] => HOST,
         [_] => NETWORK,
         // The fields of a concatenation have the order of their types.
         _ => NONE,

@@ -20,6 +20,7 @@ const fn number(field: Type) -> u32 {
         Type::Protocol => 12,
         Type::Port => 13,
         Type::Mark => 19,
+        Type::ClassId => 23,
         Type::Interface => 41,
     }
 }
@@ -31,6 +32,7 @@ const fn by_number(number: u32) -> Option<Type> {
         12 => Some(Type::Protocol),
         13 => Some(Type::Port),
         19 => Some(Type::Mark),
+        23 => Some(Type::ClassId),
         41 => Some(Type::Interface),
         _ => None,
     }
@@ -41,7 +43,7 @@ pub(super) const fn width(field: Type) -> usize {
     match field {
         Type::Protocol => 1,
         Type::Port => 2,
-        Type::Ipv4Address | Type::Mark => 4,
+        Type::Ipv4Address | Type::Mark | Type::ClassId => 4,
         Type::Ipv6Address | Type::Interface => 16,
     }
 }
@@ -52,7 +54,7 @@ pub(super) const INTERFACE_LENGTH: usize = width(Type::Interface);
 /// 32-bit registers that a field takes.
 pub(super) const fn slots(field: Type) -> u8 {
     match field {
-        Type::Protocol | Type::Port | Type::Ipv4Address | Type::Mark => 1,
+        Type::Protocol | Type::Port | Type::Ipv4Address | Type::Mark | Type::ClassId => 1,
         Type::Ipv6Address | Type::Interface => 4,
     }
 }
@@ -91,7 +93,7 @@ pub(super) fn value_bytes(value: &Value) -> Option<Vec<u8>> {
         Value::Prefix(_) => return None,
         Value::Protocol(protocol) => vec![protocol.0],
         Value::Port(port) => port.to_be_bytes().to_vec(),
-        Value::Mark(mark) => mark.to_ne_bytes().to_vec(),
+        Value::Mark(number) | Value::ClassId(number) => number.to_ne_bytes().to_vec(),
         Value::Interface(interface) => interface.padded().to_vec(),
     })
 }
@@ -114,6 +116,7 @@ pub(super) fn value(field: Type, bytes: &[u8]) -> Option<Value> {
         },
         Type::Port => Value::Port(u16::from_be_bytes(bytes.try_into().ok()?)),
         Type::Mark => Value::Mark(u32::from_ne_bytes(bytes.try_into().ok()?)),
+        Type::ClassId => Value::ClassId(u32::from_ne_bytes(bytes.try_into().ok()?)),
         Type::Interface => {
             if bytes.len() != 16 {
                 return None;
@@ -158,7 +161,9 @@ pub(super) fn bounds(values: &Tuple) -> Option<(Tuple, Tuple)> {
     let bound = |value| match value {
         Value::Prefix(net) => Some((Value::Address(net.network()), Value::Address(net.broadcast()))),
         Value::Address(_) => None,
-        Value::Protocol(_) | Value::Port(_) | Value::Mark(_) | Value::Interface(_) => Some((value, value)),
+        Value::Protocol(_) | Value::Port(_) | Value::Mark(_) | Value::Interface(_) | Value::ClassId(_) => {
+            Some((value, value))
+        }
     };
     let bounds: Vec<_> = values.fields().map(bound).collect::<Option<_>>()?;
     Some((bounds.iter().map(|(first, _)| *first).collect(), bounds.iter().map(|(_, last)| *last).collect()))
@@ -226,6 +231,7 @@ mod tests {
             Just(Type::Protocol),
             Just(Type::Port),
             Just(Type::Mark),
+            Just(Type::ClassId),
             Just(Type::Interface),
         ]
     }
@@ -237,6 +243,7 @@ mod tests {
             Type::Protocol => any::<u8>().prop_map(|number| Value::Protocol(L4Protocol(number))).boxed(),
             Type::Port => any::<u16>().prop_map(Value::Port).boxed(),
             Type::Mark => any::<u32>().prop_map(Value::Mark).boxed(),
+            Type::ClassId => any::<u32>().prop_map(Value::ClassId).boxed(),
             Type::Interface => "[a-z][a-z0-9.-]{0,14}"
                 .prop_map(|name| Value::Interface(InterfaceName::new(&name).unwrap()))
                 .boxed(),

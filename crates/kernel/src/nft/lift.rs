@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use netstate::nft::{
     AddressType, Comparison, ConnectionState, ConnectionStatus, Family, InterfaceName, Name, NatTarget,
-    Operand, Reject, Rule, Selector, Statement, Type, UpdateData, UpdateMode, Value, Verdict,
+    Operand, PacketPriority, Reject, Rule, Selector, Statement, Type, UpdateData, UpdateMode, Value, Verdict,
 };
 
 use super::bytecode::{Destination, Expression, RawVerdict, Slot, code};
@@ -95,6 +95,7 @@ impl Lifter {
                 None
             }
             Expression::SetMeta { key: number::META_MARK, .. } => Some(self.set_mark()?),
+            Expression::SetMeta { key: number::META_PRIORITY, .. } => Some(self.set_priority()?),
             Expression::Verdict(raw) => Some(Statement::Verdict(verdict(raw)?)),
             Expression::DestinationNat { port, .. } => {
                 Some(Statement::DestinationNat(self.nat_target(*port)?))
@@ -134,7 +135,7 @@ impl Lifter {
             | Expression::Fib { to, .. } => *to,
             _ => return None,
         };
-        const SELECTORS: [Selector; 14] = [
+        const SELECTORS: [Selector; 15] = [
             Selector::SourceAddress,
             Selector::DestinationAddress,
             Selector::Protocol,
@@ -143,6 +144,7 @@ impl Lifter {
             Selector::InputInterface,
             Selector::OutputInterface,
             Selector::Mark,
+            Selector::Priority,
             Selector::SourceType,
             Selector::DestinationType,
             Selector::ConnectionState,
@@ -242,6 +244,15 @@ impl Lifter {
             }
             _ => None,
         }
+    }
+
+    fn set_priority(&mut self) -> Option<Statement> {
+        let priority = match self.loaded.pop()?.1 {
+            Loaded::Constant(data) => PacketPriority::Value(native(&data)?),
+            Loaded::Found { key, map } => PacketPriority::Map { key, map },
+            Loaded::Selector(_) | Loaded::Masked(..) => return None,
+        };
+        Some(Statement::SetPriority(priority))
     }
 
     fn nat_target(&mut self, port: Option<Slot>) -> Option<NatTarget> {

@@ -5,8 +5,8 @@
 //! fit into the sixteen registers.
 
 use netstate::nft::{
-    AddressType, Comparison, ConnectionState, ConnectionStatus, Family, NatTarget, Operand, Reject, Rule,
-    Selector, Statement, Type, UpdateData, UpdateMode, Value, Verdict,
+    AddressType, Comparison, ConnectionState, ConnectionStatus, Family, NatTarget, Operand, PacketPriority,
+    Reject, Rule, Selector, Statement, Type, UpdateData, UpdateMode, Value, Verdict,
 };
 
 use super::bytecode::{Destination, Expression, RawVerdict, SLOTS, Slot, code};
@@ -20,6 +20,7 @@ const FIRST: Slot = Slot(0);
 pub(super) mod number {
     pub(crate) const NETWORK_HEADER: u32 = 1;
     pub(crate) const TRANSPORT_HEADER: u32 = 2;
+    pub(crate) const META_PRIORITY: u32 = 2;
     pub(crate) const META_MARK: u32 = 3;
     pub(crate) const META_IIFNAME: u32 = 6;
     pub(crate) const META_OIFNAME: u32 = 7;
@@ -77,6 +78,7 @@ fn lower(family: Family, statement: &Statement, out: &mut Vec<Expression>) -> Re
         }
         Statement::Counter => out.push(Expression::Counter),
         Statement::SetMark { mask, value } => lower_mark(*mask, *value, out)?,
+        Statement::SetPriority(priority) => lower_priority(family, priority, out)?,
         Statement::Update { mode, key, data, timeout, set } => {
             let data = lower_update_data(family, data, out)?;
             let end = load_key(family, key, FIRST, out)?;
@@ -183,6 +185,7 @@ pub(super) fn load(family: Family, selector: Selector, to: Slot) -> Result<Expre
         Selector::InputInterface => meta(number::META_IIFNAME),
         Selector::OutputInterface => meta(number::META_OIFNAME),
         Selector::Mark => meta(number::META_MARK),
+        Selector::Priority => meta(number::META_PRIORITY),
         Selector::SourceType => fib(number::FIB_SOURCE),
         Selector::DestinationType => fib(number::FIB_DESTINATION),
         Selector::ConnectionState => Expression::Ct { key: number::CT_STATE, direction: None, to },
@@ -289,6 +292,24 @@ fn lower_mark(mask: u32, value: u32, out: &mut Vec<Expression>) -> Result<(), St
         out.push(mask_by(!mask, value));
     }
     out.push(Expression::SetMeta { key: number::META_MARK, from: FIRST });
+    Ok(())
+}
+
+fn lower_priority(
+    family: Family,
+    priority: &PacketPriority,
+    out: &mut Vec<Expression>,
+) -> Result<(), String> {
+    match priority {
+        PacketPriority::Value(class) => {
+            out.push(Expression::Immediate { to: FIRST, data: class.to_ne_bytes().to_vec() });
+        }
+        PacketPriority::Map { key, map } => {
+            load_key(family, key, FIRST, out)?;
+            out.push(lookup(map.as_str(), FIRST, Destination::Slot(FIRST)));
+        }
+    }
+    out.push(Expression::SetMeta { key: number::META_PRIORITY, from: FIRST });
     Ok(())
 }
 

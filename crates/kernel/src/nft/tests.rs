@@ -4,8 +4,8 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netstate::nft::{
     AddressType, Comparison, ConnectionState, ConnectionStatus, Element, Family, InterfaceName, L4Protocol,
-    Missing, Name, NatTarget, NftError, Op, Operand, Reject, Rule, Selector, SetDefinition, Statement, Table,
-    Transaction, Tuple, Type, UpdateData, UpdateMode, Value, Verdict,
+    Missing, Name, NatTarget, NftError, Op, Operand, PacketPriority, Reject, Rule, Selector, SetDefinition,
+    Statement, Table, Transaction, Tuple, Type, UpdateData, UpdateMode, Value, Verdict,
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -28,6 +28,7 @@ fn key_selector() -> impl Strategy<Value = Selector> {
             Selector::InputInterface,
             Selector::OutputInterface,
             Selector::Mark,
+            Selector::Priority,
             Selector::OriginalDestinationAddress,
             Selector::OriginalDestinationPort,
         ]),
@@ -51,6 +52,7 @@ fn value(field: Type) -> BoxedStrategy<Value> {
         Type::Protocol => any::<u8>().prop_map(|number| L4Protocol(number).into()).boxed(),
         Type::Port => any::<u16>().prop_map(Value::Port).boxed(),
         Type::Mark => any::<u32>().prop_map(Value::Mark).boxed(),
+        Type::ClassId => any::<u32>().prop_map(Value::ClassId).boxed(),
         Type::Interface => {
             "[a-z][a-z0-9]{0,14}".prop_map(|text| InterfaceName::new(&text).unwrap().into()).boxed()
         }
@@ -117,6 +119,13 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     ]
 }
 
+fn priority() -> impl Strategy<Value = PacketPriority> {
+    prop_oneof![
+        any::<u32>().prop_map(PacketPriority::Value),
+        (key(), name()).prop_map(|(key, map)| PacketPriority::Map { key, map }),
+    ]
+}
+
 fn statement(family: Family) -> impl Strategy<Value = Statement> {
     let field = match family {
         Family::Ip => Type::Ipv4Address,
@@ -141,6 +150,7 @@ fn statement(family: Family) -> impl Strategy<Value = Statement> {
         1 => (key(), name()).prop_map(|(key, map)| Statement::VerdictMap { key, map }),
         1 => Just(Statement::Counter),
         1 => (any::<u32>(), any::<u32>()).prop_map(|(mask, value)| Statement::SetMark { mask, value: value & mask }),
+        1 => priority().prop_map(Statement::SetPriority),
         1 => (mode, key(), data, timeout, name())
             .prop_map(|(mode, key, data, timeout, set)| Statement::Update { mode, key, data, timeout, set }),
         1 => target.prop_map(Statement::DestinationNat),

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use netstate::nft::{
     AddressType, BaseChain, Chain, ChainKind, ConnectionState, ConnectionStatus, Data, FakeNft, Family, Hook,
-    InterfaceName, L4Protocol, Name, NatTarget, NftPort, Operand, Policy, Reject, Rule, Ruleset, Selector,
-    Set, SetDefinition, Statement, Table, Tuple, Type, UpdateData, UpdateMode, Value, Verdict, diff,
-    priority,
+    InterfaceName, L4Protocol, Name, NatTarget, NftPort, Operand, PacketPriority, Policy, Reject, Rule,
+    Ruleset, Selector, Set, SetDefinition, Statement, Table, Tuple, Type, UpdateData, UpdateMode, Value,
+    Verdict, diff, priority,
 };
 use portolan_kernel::nft::Nftables;
 
@@ -17,6 +17,8 @@ const ENDPOINTS: Name = Name::constant("endpoints");
 const AFFINITY: Name = Name::constant("affinity");
 const OUTSIDE: Name = Name::constant("outside");
 const SOURCES: Name = Name::constant("sources");
+const CLASSES: Name = Name::constant("classes");
+const SHAPES: Name = Name::constant("shapes");
 const LB: Name = Name::constant("lb-");
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -136,6 +138,16 @@ fn every_statement(family: Family) -> Ruleset {
     sources.elements.insert([Value::Port(80), net].into(), Data::Verdict(Verdict::Return));
     ruleset.sets.insert(SOURCES, sources);
 
+    let mut classes = Set::new(SetDefinition::map([ip, Type::Protocol, Type::Port], [Type::ClassId]));
+    let mut shapes = Set::new(SetDefinition::verdict_map([Type::ClassId]));
+    for (number, class) in [(1, 0x0100_0003), (2, 0x0300_0000), (3, 0x1000_0001)] {
+        let door = [address(family, number), L4Protocol::TCP.into(), Value::Port(80)];
+        classes.elements.insert(door.into(), Data::Values(Value::ClassId(class).into()));
+        shapes.elements.insert(Value::ClassId(class).into(), Data::Verdict(Verdict::Drop));
+    }
+    ruleset.sets.insert(CLASSES, classes);
+    ruleset.sets.insert(SHAPES, shapes);
+
     let states = Operand::States(vec![ConnectionState::Established, ConnectionState::Related]);
     let statuses = Operand::Statuses(vec![ConnectionStatus::DestinationNat]);
     let Value::Address(own) = address(family, 9) else { panic!("an address") };
@@ -176,6 +188,13 @@ fn every_statement(family: Family) -> Ruleset {
         Rule::new([Statement::within([DestinationAddress], OUTSIDE), Verdict::Drop.into()]),
         Rule::new([Statement::not_within([DestinationAddress], OUTSIDE)]),
         Rule::new([Statement::verdict_map([DestinationPort, SourceAddress], SOURCES)]),
+        Rule::new([
+            Statement::priority_map([DestinationAddress, Protocol, DestinationPort], CLASSES),
+            Statement::verdict_map([Selector::Priority], SHAPES),
+        ]),
+        Rule::new([Statement::SetPriority(PacketPriority::Value(0x0100_0003))]),
+        Rule::new([Statement::SetPriority(PacketPriority::Value(0))]),
+        Rule::new([Statement::equal(Selector::Priority, Value::ClassId(0x0900_000a))]),
         Rule::new([Statement::SetMark { mask: 0x4000, value: 0x4000 }]),
         Rule::new([Statement::SetMark { mask: u32::MAX, value: 5 }]),
         Rule::new([Statement::SetMark { mask: 0xff00, value: 0 }]),

@@ -67,6 +67,22 @@ fn a_refusal_names_the_change_and_changes_nothing() {
             assert_eq!((op_number, source.raw_os_error()), (number, Some(errno as i32)), "{error}");
             assert_eq!(nft.observe(&table()).unwrap(), Some(filled()));
         }
+        // A circle, which the kernel finds at the commit or at the rule.
+        let hooked = Name::constant("hooked");
+        let base =
+            BaseChain { kind: ChainKind::Filter, hook: Hook::Forward, priority: 0, policy: Policy::Accept };
+        let again = || vec![Rule::new([Statement::verdict_map([Selector::DestinationPort], SET)])];
+        let circle = vec![
+            Op::AddChain { chain: hooked.clone(), base: Some(base) },
+            Op::ReplaceRules { chain: CHAIN, rules: again() },
+            Op::ReplaceRules { chain: hooked, rules: again() },
+        ];
+        let error = nft.commit(&transaction(circle)).unwrap_err();
+        let (NftError::Refused { ref source, .. } | NftError::Kernel { ref source, .. }) = error else {
+            panic!("{error}")
+        };
+        assert_eq!(source.raw_os_error(), Some(nix::errno::Errno::EMLINK as i32), "{error}");
+        assert_eq!(nft.observe(&table()).unwrap(), Some(filled()));
         // Nothing of that disturbs what comes after.
         nft.commit(&transaction(vec![
             delete(81, Missing::Ignore),

@@ -1,13 +1,14 @@
 //! nftables in memory that refuses what the kernel refuses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::trace::{Host, Origin, Outcome, Packet, trace};
+use super::trace::{DEEPEST, Host, Origin, Outcome, Packet, trace};
 use super::{
-    Data, Element, Missing, Name, NatTarget, NftError, NftPort, Op, Rule, Ruleset, Selector, Set, SetContent,
-    SetDefinition, SetKind, Statement, Table, Transaction, Tuple, Type, UpdateData, Value, Verdict,
+    Chain, Data, Element, Missing, Name, NatTarget, NftError, NftPort, Op, PacketPriority, Rule, Ruleset,
+    Selector, Set, SetContent, SetDefinition, SetKind, Statement, Table, Transaction, Tuple, Type,
+    UpdateData, Value, Verdict,
 };
 
 const ENOENT: i32 = 2;
@@ -15,6 +16,7 @@ const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
 const EINVAL: i32 = 22;
 const ENOSPC: i32 = 28;
+const EMLINK: i32 = 31;
 
 /// nftables of an imaginary network namespace. Clones share it, so a test keeps one while a driver owns the other.
 ///
@@ -123,6 +125,10 @@ impl NftPort for FakeNft {
                 source: io::Error::from_raw_os_error(errno),
             })?;
         }
+        if table.as_ref().is_some_and(leads_too_deep) {
+            let source = io::Error::from_raw_os_error(EMLINK);
+            return Err(NftError::Kernel { doing: "commit", source });
+        }
         match table {
             Some(table) => state.tables.insert(transaction.table.clone(), table),
             None => state.tables.remove(&transaction.table),
@@ -146,7 +152,7 @@ fn apply(table: &mut Option<Ruleset>, name: &Table, op: &Op) -> Result<(), i32> 
             let there = ruleset
                 .chains
                 .entry(chain.clone())
-                .or_insert_with(|| super::Chain { base: *base, rules: Vec::new() });
+                .or_insert_with(|| Chain { base: *base, rules: Vec::new() });
             if there.base != *base {
                 return Err(EEXIST);
             }
@@ -196,7 +202,28 @@ fn apply(table: &mut Option<Ruleset>, name: &Table, op: &Op) -> Result<(), i32> 
     Ok(())
 }
 
-fn leads_to(chains: &BTreeMap<Name, super::Chain>, sets: &BTreeMap<Name, Set>, chain: &Name) -> bool {
+/// Whether a packet could be led in a circle, or deeper than the kernel follows it.
+fn leads_too_deep(ruleset: &Ruleset) -> bool {
+    let mut hooked = ruleset.chains.values().filter(|chain| chain.base.is_some());
+    hooked.any(|chain| is_too_deep(ruleset, chain, 1))
+}
+
+fn is_too_deep(ruleset: &Ruleset, chain: &Chain, depth: usize) -> bool {
+    let statements = || chain.rules.iter().flat_map(|rule| &rule.statements);
+    let by_map = statements().filter_map(|statement| match statement {
+        Statement::VerdictMap { map, .. } => ruleset.sets.get(map),
+        _ => None,
+    });
+    let verdicts = by_map.flat_map(|map| map.elements.values()).filter_map(|data| match data {
+        Data::Verdict(verdict) => verdict.chain(),
+        Data::Nothing | Data::Values(_) => None,
+    });
+    let next: BTreeSet<&Name> = verdicts.chain(statements().filter_map(Statement::chain)).collect();
+    let mut next = next.into_iter().filter_map(|name| ruleset.chains.get(name));
+    next.any(|next| depth == DEEPEST || is_too_deep(ruleset, next, depth + 1))
+}
+
+fn leads_to(chains: &BTreeMap<Name, Chain>, sets: &BTreeMap<Name, Set>, chain: &Name) -> bool {
     let mut statements = chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
     let mut data = sets.values().flat_map(|set| set.elements.values());
     statements.any(|statement| statement.chain() == Some(chain))
@@ -289,6 +316,9 @@ fn check_statement(ruleset: &Ruleset, statement: &Statement) -> Result<(), i32> 
         Statement::Redirect { key, map } => {
             fits(map, key, &|content| *content == SetContent::Values(vec![Type::Port]))
         }
+        Statement::SetPriority(PacketPriority::Map { key, map }) => {
+            fits(map, key, &|content| *content == SetContent::Values(vec![Type::ClassId]))
+        }
         Statement::Update { key, data, set, .. } => fits(set, key, &|content| match (content, data) {
             (SetContent::Keys, UpdateData::Nothing) => true,
             (SetContent::Values(values), UpdateData::Selectors(selectors)) => {
@@ -301,6 +331,7 @@ fn check_statement(ruleset: &Ruleset, statement: &Statement) -> Result<(), i32> 
         | Statement::NoTrack
         | Statement::Counter
         | Statement::SetMark { .. }
+        | Statement::SetPriority(PacketPriority::Value(_))
         | Statement::DestinationNat(NatTarget::Address { .. })
         | Statement::Masquerade { .. }
         | Statement::Reject(_)

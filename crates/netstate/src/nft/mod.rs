@@ -25,8 +25,8 @@ pub use fake::FakeNft;
 pub use name::{Family, InvalidName, NAME_MAX, Name, Table};
 pub use port::{NftError, NftPort};
 pub use rule::{
-    AddressType, Comparison, ConnectionState, ConnectionStatus, NatTarget, Operand, Reject, Rule, Selector,
-    Statement, UpdateData, UpdateMode, Verdict,
+    AddressType, Comparison, ConnectionState, ConnectionStatus, NatTarget, Operand, PacketPriority, Reject,
+    Rule, Selector, Statement, UpdateData, UpdateMode, Verdict,
 };
 pub use ruleset::{
     BaseChain, Chain, ChainKind, Data, Element, Hook, Policy, Ruleset, Set, SetContent, SetDefinition,

@@ -42,6 +42,8 @@ pub enum Selector {
     OutputInterface,
     /// `meta mark`.
     Mark,
+    /// `meta priority`: what the queueing disciplines of the outgoing interface go by.
+    Priority,
     /// `fib saddr type`: what kind of address the source is on this node.
     SourceType,
     /// `fib daddr type`: what kind of address the destination is on this node.
@@ -80,6 +82,7 @@ impl Selector {
             Self::Protocol => Some(Type::Protocol),
             Self::SourcePort | Self::DestinationPort | Self::OriginalDestinationPort => Some(Type::Port),
             Self::InputInterface | Self::OutputInterface => Some(Type::Interface),
+            Self::Priority => Some(Type::ClassId),
             Self::Mark | Self::Random { .. } | Self::Turn { .. } => Some(Type::Mark),
             Self::SourceType | Self::DestinationType | Self::ConnectionState | Self::ConnectionStatus => None,
         }
@@ -239,6 +242,20 @@ pub enum NatTarget {
     },
 }
 
+/// What a packet's priority becomes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PacketPriority {
+    /// Always this; 0, which nft calls `none`, is that of most packets.
+    Value(u32),
+    /// What this map holds under the key; no element: the rule does not match.
+    Map {
+        /// What the key is made of.
+        key: Vec<Selector>,
+        /// A map whose data are a [`Type::ClassId`].
+        map: Name,
+    },
+}
+
 /// What a rule writes into a dynamic map as an element's data.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UpdateData {
@@ -297,6 +314,9 @@ pub enum Statement {
         /// What they become; within `mask`.
         value: u32,
     },
+    /// `meta priority set`. A packet that this host forwards over IPv4 gets the priority of its TOS afterwards, whatever it
+    /// had before (`ip_forward` of net/ipv4/ip_forward.c).
+    SetPriority(PacketPriority),
     /// Write into a dynamic set or map; ends the rule when the set is full.
     ///
     /// Session affinity reads before the translation and writes behind it. In the chain that balances:
@@ -389,6 +409,11 @@ impl Statement {
         Self::VerdictMap { key: key.into(), map }
     }
 
+    /// The packet gets the priority that the map holds.
+    pub fn priority_map(key: impl Into<Vec<Selector>>, map: Name) -> Self {
+        Self::SetPriority(PacketPriority::Map { key: key.into(), map })
+    }
+
     /// Translate the destination to what the map holds.
     pub fn dnat_map(key: impl Into<Vec<Selector>>, map: Name) -> Self {
         Self::DestinationNat(NatTarget::Map { key: key.into(), map })
@@ -406,11 +431,13 @@ impl Statement {
             | Self::VerdictMap { map: set, .. }
             | Self::Update { set, .. }
             | Self::Redirect { map: set, .. }
+            | Self::SetPriority(PacketPriority::Map { map: set, .. })
             | Self::DestinationNat(NatTarget::Map { map: set, .. }) => Some(set),
             Self::Match { .. }
             | Self::NoTrack
             | Self::Counter
             | Self::SetMark { .. }
+            | Self::SetPriority(PacketPriority::Value(_))
             | Self::DestinationNat(NatTarget::Address { .. })
             | Self::Masquerade { .. }
             | Self::Reject(_)

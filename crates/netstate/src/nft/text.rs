@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{
     AddressType, BaseChain, ChainKind, Comparison, ConnectionState, ConnectionStatus, Data, Element, Family,
-    Hook, NatTarget, Op, Operand, Policy, Reject, Rule, Ruleset, Selector, SetContent, SetDefinition,
-    SetKind, Statement, Transaction, Tuple, Type, UpdateData, UpdateMode, Value, Verdict, priority,
+    Hook, NatTarget, Op, Operand, PacketPriority, Policy, Reject, Rule, Ruleset, Selector, SetContent,
+    SetDefinition, SetKind, Statement, Transaction, Tuple, Type, UpdateData, UpdateMode, Value, Verdict,
+    priority,
 };
 
 impl Display for Type {
@@ -18,6 +19,7 @@ impl Display for Type {
             Self::Port => "inet_service",
             Self::Mark => "mark",
             Self::Interface => "ifname",
+            Self::ClassId => "classid",
         })
     }
 }
@@ -31,6 +33,8 @@ impl Display for Value {
             Self::Port(port) => port.fmt(f),
             Self::Mark(mark) => write!(f, "{mark:#010x}"),
             Self::Interface(interface) => write!(f, "\"{interface}\""),
+            Self::ClassId(0) => f.write_str("none"),
+            Self::ClassId(class) => write!(f, "{:x}:{:x}", class >> 16, class & 0xffff),
         }
     }
 }
@@ -303,6 +307,7 @@ impl Display for SelectorText {
             Selector::InputInterface => f.write_str("iifname"),
             Selector::OutputInterface => f.write_str("oifname"),
             Selector::Mark => f.write_str("meta mark"),
+            Selector::Priority => f.write_str("meta priority"),
             Selector::SourceType => f.write_str("fib saddr type"),
             Selector::DestinationType => f.write_str("fib daddr type"),
             Selector::ConnectionState => f.write_str("ct state"),
@@ -343,6 +348,14 @@ impl Display for StatementText<'_> {
             Statement::SetMark { mask: u32::MAX, value } => write!(f, "meta mark set {value:#010x}"),
             Statement::SetMark { mask, value } => {
                 write!(f, "meta mark set meta mark & {:#010x} | {value:#010x}", !mask)
+            }
+            Statement::SetPriority(PacketPriority::Value(class)) => {
+                write!(f, "meta priority set {}", Value::ClassId(*class))
+            }
+            Statement::SetPriority(PacketPriority::Map { key, map }) => {
+                f.write_str("meta priority set ")?;
+                key_text(f, family, key)?;
+                write!(f, " map @{map}")
             }
             Statement::Update { mode, key, data, timeout, set } => {
                 let verb = match mode {

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{BaseChain, ChainKind, Family, Hook, Name, Policy, Reject, Ruleset, Table, Verdict};
 use crate::trace::Passage;
+pub(super) use walk::DEEPEST;
 use walk::Walk;
 
 pub use crate::trace::{Fate, Host, Origin, Packet};
@@ -44,6 +45,8 @@ pub enum Effect {
     NoTrack,
     /// The mark became this.
     Mark(u32),
+    /// The priority became this.
+    Priority(u32),
     /// An element was written into a dynamic set, or given new life.
     Update(Name),
     /// It was refused.

@@ -36,6 +36,7 @@ mod tag {
     pub(super) const PORT: u8 = 5;
     pub(super) const MARK: u8 = 6;
     pub(super) const INTERFACE: u8 = 7;
+    pub(super) const CLASS_ID: u8 = 8;
 }
 
 impl Tuple {
@@ -87,6 +88,7 @@ impl Tuple {
             Value::Port(port) => self.put(tag::PORT, &port.to_be_bytes()),
             Value::Mark(mark) => self.put(tag::MARK, &mark.to_be_bytes()),
             Value::Interface(interface) => self.put(tag::INTERFACE, interface.padded()),
+            Value::ClassId(class) => self.put(tag::CLASS_ID, &class.to_be_bytes()),
         }
     }
 
@@ -134,6 +136,7 @@ impl Iterator for Fields<'_> {
             tag::PROTOCOL => Value::Protocol(L4Protocol(self.take::<1>()?[0])),
             tag::PORT => Value::Port(u16::from_be_bytes(self.take()?)),
             tag::MARK => Value::Mark(u32::from_be_bytes(self.take()?)),
+            tag::CLASS_ID => Value::ClassId(u32::from_be_bytes(self.take()?)),
             _ => Value::Interface(InterfaceName::from_padded(self.take()?)),
         })
     }
@@ -222,6 +225,7 @@ mod tests {
             any::<u8>().prop_map(|number| Value::Protocol(L4Protocol(number))),
             any::<u16>().prop_map(Value::Port),
             any::<u32>().prop_map(Value::Mark),
+            any::<u32>().prop_map(Value::ClassId),
             "[a-z][a-z0-9.-]{0,14}".prop_map(|name| Value::Interface(InterfaceName::new(&name).unwrap())),
         ]
     }

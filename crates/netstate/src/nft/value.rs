@@ -23,6 +23,8 @@ pub enum Type {
     Mark,
     /// `ifname`, 16 bytes.
     Interface,
+    /// `classid`, what `meta priority` holds: two numbers of 16 bits, the major one first, in the machine's byte order.
+    ClassId,
 }
 
 /// An IP protocol number, as `meta l4proto` holds it.
@@ -130,6 +132,8 @@ pub enum Value {
     Mark(u32),
     /// An interface.
     Interface(InterfaceName),
+    /// A packet's priority: the major number in the upper 16 bits, the minor one in the lower.
+    ClassId(u32),
 }
 
 impl Value {
@@ -147,6 +151,7 @@ impl Value {
             Self::Port(_) => Type::Port,
             Self::Mark(_) => Type::Mark,
             Self::Interface(_) => Type::Interface,
+            Self::ClassId(_) => Type::ClassId,
         }
     }
 }

@@ -32,7 +32,7 @@ fn a_restart_without_memory_removes_exactly_our_orphans() {
 
     for orphan in [
         "add chain ip portolan-services cluster-7",
-        "add element ip portolan-services services { 10.96.0.99 . tcp . 80 : goto refuse }",
+        "add element ip portolan-services services { 10.96.0.99 . tcp . 80 : 1000:1 }",
         "add element ip portolan-services hairpin { 10.244.1.9 . 10.244.1.9 }",
         "add rule ip portolan-services refuse drop",
     ] {

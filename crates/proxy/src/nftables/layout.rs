@@ -2,8 +2,8 @@
 
 use model::AddressFamily;
 use netstate::nft::{
-    BaseChain, Chain, ChainKind, ConnectionStatus, Family, Hook, Name, Operand, Policy, Rule, Ruleset,
-    Selector, SetDefinition, Statement, Table, Type, Verdict, priority,
+    BaseChain, Chain, ChainKind, ConnectionStatus, Data, Family, Hook, Name, Operand, Policy, Rule, Ruleset,
+    Selector, SetDefinition, Statement, Table, Type, Value, Verdict, priority,
 };
 
 use crate::NodeContext;
@@ -19,15 +19,16 @@ pub const TABLE_IPV6: Table = Table::new(Family::Ip6, Name::constant("portolan-s
 /// plugins which leave that bit alone for kube-proxy leave it alone for us.
 pub const MASQUERADE_MARK: u32 = 0x4000;
 
-/// address . protocol . port → the chain that chooses an endpoint.
+/// address . protocol . port → the class in [`SHAPES`].
 pub(super) const SERVICES: Name = Name::constant("services");
 /// address . protocol . port . index → endpoint.
 pub(super) const ENDPOINTS: Name = Name::constant("endpoints");
 /// address . protocol . port . index → endpoint on this node, for connections from outside that must not leave it.
 pub(super) const LOCAL_ENDPOINTS: Name = Name::constant("local-endpoints");
-/// address . protocol . port of doors that only keep outsiders to this node → the chain for everybody else.
+/// address . protocol . port of doors that only keep outsiders to this node → the class of
+/// everybody else.
 pub(super) const INSIDE: Name = Name::constant("inside");
-/// protocol . port → the chain that chooses an endpoint.
+/// protocol . port → the class in [`SHAPES`].
 pub(super) const NODE_PORTS: Name = Name::constant("node-ports");
 /// protocol . port . index → endpoint.
 pub(super) const NODE_ENDPOINTS: Name = Name::constant("node-endpoints");
@@ -35,6 +36,17 @@ pub(super) const NODE_ENDPOINTS: Name = Name::constant("node-endpoints");
 pub(super) const NODE_LOCAL_ENDPOINTS: Name = Name::constant("node-local-endpoints");
 /// protocol . port, as [`INSIDE`].
 pub(super) const NODE_INSIDE: Name = Name::constant("node-inside");
+/// class → the chain that chooses an endpoint, and the like.
+///
+/// Doors lead there by a number because the kernel looks for loops whenever a commit adds a verdict that names a chain, and
+/// walks all elements of all verdict maps for that: this one is as small as there are numbers of endpoints.
+pub(super) const SHAPES: Name = Name::constant("shapes");
+/// class → the chain that chooses an endpoint for insiders. A map of its own: the chains of [`SHAPES`] lead here.
+pub(super) const INSIDE_SHAPES: Name = Name::constant("inside-shapes");
+/// The class of connections that nobody serves.
+pub(super) const REFUSED: u32 = 0x1000_0001;
+/// The class of connections that only others serve.
+pub(super) const DROPPED: u32 = 0x1000_0002;
 /// address . protocol . port of doors with source ranges → the chain that lets those in.
 pub(super) const FIREWALL: Name = Name::constant("firewall");
 /// Every virtual address.
@@ -91,6 +103,12 @@ pub(super) fn skeleton(context: &NodeContext, family: AddressFamily) -> Ruleset 
     ruleset.chains.insert(REFUSE, Chain::regular(refuse()));
     ruleset.chains.insert(MASQUERADED, Chain::regular(masqueraded()));
     ruleset.chains.insert(TRANSLATED, Chain::regular(translated()));
+    let shape = |class, verdict| (Value::ClassId(class).into(), Data::Verdict(verdict));
+    for shapes in [SHAPES, INSIDE_SHAPES] {
+        if let Some(shapes) = ruleset.sets.get_mut(&shapes) {
+            shapes.elements = [shape(REFUSED, Verdict::Goto(REFUSE)), shape(DROPPED, Verdict::Drop)].into();
+        }
+    }
     for filled_on_demand in [GUARD, REMEMBER] {
         ruleset.chains.insert(filled_on_demand, Chain::default());
     }
@@ -103,7 +121,7 @@ pub(super) fn without_chains(family: AddressFamily) -> Ruleset {
 }
 
 /// Every set and map with its definition.
-fn sets(family: AddressFamily) -> [(Name, SetDefinition); 14] {
+fn sets(family: AddressFamily) -> [(Name, SetDefinition); 16] {
     const NODE: [Type; 2] = [Type::Protocol, Type::Port];
     const NODE_SLOT: [Type; 3] = [Type::Protocol, Type::Port, Type::Mark];
     let address = address_type(family);
@@ -111,14 +129,16 @@ fn sets(family: AddressFamily) -> [(Name, SetDefinition); 14] {
     let slot = [address, Type::Protocol, Type::Port, Type::Mark];
     let target = [address, Type::Port];
     [
-        (SERVICES, SetDefinition::verdict_map(door)),
+        (SERVICES, SetDefinition::map(door, [Type::ClassId])),
         (ENDPOINTS, SetDefinition::map(slot, target)),
         (LOCAL_ENDPOINTS, SetDefinition::map(slot, target)),
-        (INSIDE, SetDefinition::verdict_map(door)),
-        (NODE_PORTS, SetDefinition::verdict_map(NODE)),
+        (INSIDE, SetDefinition::map(door, [Type::ClassId])),
+        (NODE_PORTS, SetDefinition::map(NODE, [Type::ClassId])),
         (NODE_ENDPOINTS, SetDefinition::map(NODE_SLOT, target)),
         (NODE_LOCAL_ENDPOINTS, SetDefinition::map(NODE_SLOT, target)),
-        (NODE_INSIDE, SetDefinition::verdict_map(NODE)),
+        (NODE_INSIDE, SetDefinition::map(NODE, [Type::ClassId])),
+        (SHAPES, SetDefinition::verdict_map([Type::ClassId])),
+        (INSIDE_SHAPES, SetDefinition::verdict_map([Type::ClassId])),
         (FIREWALL, SetDefinition::verdict_map(door)),
         (ADDRESSES, SetDefinition::set([address])),
         (HAIRPIN, SetDefinition::set([address, address])),
@@ -138,7 +158,7 @@ pub(super) fn affinity_definition(family: AddressFamily) -> SetDefinition {
 fn dispatch(context: &NodeContext, family: AddressFamily) -> Vec<Rule> {
     let mut rules = vec![
         jump(GUARD),
-        Rule::new([Statement::verdict_map(ADDRESS_DOOR, SERVICES)]),
+        Rule::new(by_class(&ADDRESS_DOOR, SERVICES, SHAPES)),
         // Without this a connection to a port that no service has would leave by the default route and
         // time out far away.
         Rule::new([
@@ -147,10 +167,18 @@ fn dispatch(context: &NodeContext, family: AddressFamily) -> Vec<Rule> {
         ]),
     ];
     rules.extend(to_node_ports(context, family).into_iter().map(|mut statements| {
-        statements.push(Statement::verdict_map(NODE_DOOR, NODE_PORTS));
+        statements.extend(by_class(&NODE_DOOR, NODE_PORTS, SHAPES));
         Rule::new(statements)
     }));
     rules
+}
+
+/// Leads on to the shape whose class a map of doors holds.
+///
+/// The class is carried in the packet's priority: of all that a rule can write and another look at, that is what others
+/// miss least. The chain of the shape takes it off again.
+pub(super) fn by_class(door: &[Selector], doors: Name, shapes: Name) -> [Statement; 2] {
+    [Statement::priority_map(door, doors), Statement::verdict_map([Selector::Priority], shapes)]
 }
 
 fn jump(chain: Name) -> Rule {

@@ -4,7 +4,7 @@ use model::{AddressFamily, EndpointAddress, Port};
 use netstate::nft::{Chain, Data, Name, Ruleset, Transaction, Tuple, Value, Verdict, diff};
 
 use super::layout;
-use super::shape::{Shape, Side};
+use super::shape::{Balance, MOST_ENDPOINTS, Shape, Side};
 use crate::NodeContext;
 use crate::books::{Delta, Fragment};
 use crate::door_words::{door_key, door_of};
@@ -67,8 +67,8 @@ pub(super) fn transaction(
 
 fn cut_down(context: &NodeContext, family: AddressFamily, fragment: &Fragment, shapes: &[Shape]) -> Ruleset {
     let mut ruleset = layout::without_chains(family);
-    // Elements may lead there, or rules be put there, and they are there on both sides.
-    for name in [layout::REFUSE, layout::GUARD, layout::REMEMBER] {
+    // Rules may be put there, and they are there on both sides.
+    for name in [layout::GUARD, layout::REMEMBER] {
         ruleset.chains.insert(name, Chain::default());
     }
     add_chains(&mut ruleset, context, family, shapes);
@@ -84,6 +84,11 @@ fn add_chains<'a>(
 ) {
     for shape in shapes {
         ruleset.chains.insert(shape.chain_name(), shape.chain(context, family));
+        let Shape::Balance(balance) = shape else { continue };
+        if let Some(shapes) = ruleset.sets.get_mut(&balance.side.shapes()) {
+            let verdict = Data::Verdict(Verdict::Goto(shape.chain_name()));
+            shapes.elements.insert(Value::ClassId(balance.class()).into(), verdict);
+        }
     }
 }
 
@@ -96,7 +101,7 @@ fn add_elements(ruleset: &mut Ruleset, fragment: &Fragment) {
     for (door, behind) in &fragment.doors {
         let maps = Maps::of(door);
         let key = Tuple::from(door_key(door));
-        insert(&maps.doors, key.clone(), Data::Verdict(verdict(&entrance(behind))));
+        insert(&maps.doors, key.clone(), class(&entrance(behind)));
         if let Some(shape) = firewall(behind) {
             insert(&layout::FIREWALL, key.clone(), Data::Verdict(Verdict::Jump(shape.chain_name())));
         }
@@ -105,7 +110,7 @@ fn add_elements(ruleset: &mut Ruleset, fragment: &Fragment) {
         }
         for way in ways(behind) {
             if way.is_inside {
-                insert(&maps.inside, key.clone(), Data::Verdict(verdict(&balance(behind, &way))));
+                insert(&maps.inside, key.clone(), class(&balance(behind, &way)));
             }
             for (index, endpoint) in (0..).zip(&way.ends.slots) {
                 let target = [Value::Address(endpoint.address), Value::Port(endpoint.port.number())];
@@ -179,7 +184,7 @@ fn ways(behind: &Behind) -> Vec<Way<'_>> {
 enum Entrance {
     Refuse,
     Drop,
-    Chain(Shape),
+    Chain(Balance),
 }
 
 /// Where a door leads.
@@ -190,28 +195,28 @@ fn entrance(behind: &Behind) -> Entrance {
 /// The chain at the end of a way.
 fn balance(behind: &Behind, way: &Way<'_>) -> Entrance {
     // More endpoints than fit are no endpoints; the API cannot hold as many.
-    let endpoints = u32::try_from(way.ends.slots.len()).unwrap_or(0);
+    let endpoints =
+        u32::try_from(way.ends.slots.len()).ok().filter(|number| *number <= MOST_ENDPOINTS).unwrap_or(0);
     match (endpoints, way.side) {
         // This chain leads insiders on, and drops the rest.
         (0, Side::Local | Side::NodeLocal) => {
-            Entrance::Chain(Shape::Balance { side: way.side, endpoints, sticky: false })
+            Entrance::Chain(Balance { side: way.side, endpoints, sticky: false })
         }
         (0, _) => match way.ends.nobody {
             Nobody::Refuse => Entrance::Refuse,
             Nobody::Drop => Entrance::Drop,
         },
-        _ => {
-            Entrance::Chain(Shape::Balance { side: way.side, endpoints, sticky: behind.affinity().is_some() })
-        }
+        _ => Entrance::Chain(Balance { side: way.side, endpoints, sticky: behind.affinity().is_some() }),
     }
 }
 
-fn verdict(entrance: &Entrance) -> Verdict {
-    match entrance {
-        Entrance::Refuse => Verdict::Goto(layout::REFUSE),
-        Entrance::Drop => Verdict::Drop,
-        Entrance::Chain(shape) => Verdict::Goto(shape.chain_name()),
-    }
+fn class(entrance: &Entrance) -> Data {
+    let class = match entrance {
+        Entrance::Refuse => layout::REFUSED,
+        Entrance::Drop => layout::DROPPED,
+        Entrance::Chain(balance) => balance.class(),
+    };
+    Data::Values(Value::ClassId(class).into())
 }
 
 fn firewall(behind: &Behind) -> Option<Shape> {
@@ -228,7 +233,7 @@ fn shapes_of(fragment: &Fragment) -> impl Iterator<Item = Shape> {
         let inside = ways(behind).into_iter().find(|way| way.is_inside).map(|way| balance(behind, &way));
         let chains =
             [Some(entrance(behind)), inside].into_iter().flatten().filter_map(|entrance| match entrance {
-                Entrance::Chain(shape) => Some(shape),
+                Entrance::Chain(balance) => Some(Shape::Balance(balance)),
                 Entrance::Refuse | Entrance::Drop => None,
             });
         let sources = firewall(behind).map(|sources| [sources, Shape::Guard]);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::AddressFamily;
-use netstate::nft::{Chain, Name, Rule, Selector, Statement, UpdateData, UpdateMode, Value, Verdict};
+use netstate::nft::{
+    Chain, Name, PacketPriority, Rule, Selector, Statement, UpdateData, UpdateMode, Value, Verdict,
+};
 use sha2::{Digest, Sha256};
 
 use super::layout::{self, AFFINITY, MASQUERADE_MARK};
@@ -21,14 +23,17 @@ use crate::door_words::{ADDRESS_DOOR, NODE_DOOR, is_of, pods};
 /// endpoint is ever more than this number of connections ahead of another, and nobody can tell which one is next.
 const CYCLES: u32 = 4;
 
+/// Most endpoints that a chain chooses among.
+pub(super) const MOST_ENDPOINTS: u32 = 0x00ff_ffff;
+
 const CLIENT: [Selector; 4] =
     [Selector::SourceAddress, Selector::DestinationAddress, Selector::Protocol, Selector::DestinationPort];
 
 /// A chain that is there for as long as a door needs it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shape {
-    /// Chooses among that many endpoints: at least 1, or 0 on a local side, which drops.
-    Balance { side: Side, endpoints: u32, sticky: bool },
+    /// Chooses among endpoints.
+    Balance(Balance),
     /// Remembers for that long where a client was led.
     Remember { timeout: Duration },
     /// Drops whoever is not from within these ranges, which are in order.
@@ -37,6 +42,26 @@ pub(super) enum Shape {
     Guard,
     /// Looks up how long a door remembers its clients. The chain is always there.
     Memory,
+}
+
+/// What tells the chains that choose among endpoints from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Balance {
+    pub side: Side,
+    /// From 1 to [`MOST_ENDPOINTS`], or 0 on a local side, which drops.
+    pub endpoints: u32,
+    pub sticky: bool,
+}
+
+impl Balance {
+    /// The class by which doors lead here.
+    ///
+    /// What sort of chain it is in the upper 8 bits, the number of endpoints in the lower 24: nft prints `cluster-3` as
+    /// `100:3`, `cluster-10-sticky` as `900:a`.
+    pub(super) const fn class(self) -> u32 {
+        let sort = self.side.number() + if self.sticky { 8 } else { 0 };
+        sort << 24 | self.endpoints
+    }
 }
 
 /// How a connection came in, and who may serve it.
@@ -78,6 +103,27 @@ impl Side {
         }
     }
 
+    /// The map from classes to chains.
+    pub(super) const fn shapes(self) -> Name {
+        match self {
+            Self::Cluster | Self::External | Self::Local | Self::Node | Self::NodeLocal => layout::SHAPES,
+            Self::Inside | Self::NodeInside => layout::INSIDE_SHAPES,
+        }
+    }
+
+    /// From 1 to 7.
+    const fn number(self) -> u32 {
+        match self {
+            Self::Cluster => 1,
+            Self::External => 2,
+            Self::Local => 3,
+            Self::Inside => 4,
+            Self::Node => 5,
+            Self::NodeLocal => 6,
+            Self::NodeInside => 7,
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Cluster => "cluster",
@@ -98,7 +144,7 @@ impl Shape {
         let name = match self {
             Self::Guard => return layout::GUARD,
             Self::Memory => return layout::REMEMBER,
-            Self::Balance { side, endpoints, sticky } => {
+            Self::Balance(Balance { side, endpoints, sticky }) => {
                 format!("{}-{endpoints}{}", side.name(), if *sticky { "-sticky" } else { "" })
             }
             Self::Remember { timeout } => format!("remember-{}", timeout.as_secs()),
@@ -111,10 +157,10 @@ impl Shape {
     /// The chain itself.
     pub(super) fn chain(&self, context: &NodeContext, family: AddressFamily) -> Chain {
         match self {
-            Self::Balance { side, endpoints, sticky } => {
-                let mut rules = entrance(context, family, *side);
-                rules.extend(balance(*side, *endpoints, *sticky));
-                Chain::regular(rules)
+            Self::Balance(shape) => {
+                let without_class = Rule::new([Statement::SetPriority(PacketPriority::Value(0))]);
+                let rules = [vec![without_class], entrance(context, family, shape.side), balance(*shape)];
+                Chain::regular(rules.concat())
             }
             Self::Remember { timeout } => Chain::regular([remember_for(*timeout)]),
             Self::Sources(ranges) => Chain::regular(only_from(ranges, family)),
@@ -152,20 +198,26 @@ fn entrance(context: &NodeContext, family: AddressFamily, side: Side) -> Vec<Rul
             }
             None => Vec::new(),
         },
-        Side::Local => {
-            insiders(context, family, &mark, &Statement::verdict_map(ADDRESS_DOOR, layout::INSIDE))
-        }
-        Side::NodeLocal => {
-            insiders(context, family, &mark, &Statement::verdict_map(NODE_DOOR, layout::NODE_INSIDE))
-        }
+        Side::Local => insiders(
+            context,
+            family,
+            &mark,
+            &layout::by_class(&ADDRESS_DOOR, layout::INSIDE, layout::INSIDE_SHAPES),
+        ),
+        Side::NodeLocal => insiders(
+            context,
+            family,
+            &mark,
+            &layout::by_class(&NODE_DOOR, layout::NODE_INSIDE, layout::INSIDE_SHAPES),
+        ),
         Side::Inside | Side::NodeInside => Vec::new(),
     }
 }
 
 /// Leads pods on as they are, and the node itself masqueraded.
-fn insiders(context: &NodeContext, family: AddressFamily, mark: &Statement, on: &Statement) -> Vec<Rule> {
-    let pods = pods(context, family).into_iter().map(|pod| Rule::new([pod, on.clone()]));
-    let own = Rule::new([Statement::from_this_node(), mark.clone(), on.clone()]);
+fn insiders(context: &NodeContext, family: AddressFamily, mark: &Statement, on: &[Statement]) -> Vec<Rule> {
+    let pods = pods(context, family).into_iter().map(|pod| Rule::new([&[pod], on].concat()));
+    let own = Rule::new([&[Statement::from_this_node(), mark.clone()], on].concat());
     pods.chain([own]).collect()
 }
 
@@ -179,7 +231,7 @@ fn strangers(context: &NodeContext, family: AddressFamily) -> Option<Vec<Stateme
     (!pods.is_empty()).then(|| pods.into_iter().map(invert).collect())
 }
 
-fn balance(side: Side, endpoints: u32, sticky: bool) -> Vec<Rule> {
+fn balance(Balance { side, endpoints, sticky }: Balance) -> Vec<Rule> {
     if endpoints == 0 {
         return vec![Rule::new([Verdict::Drop.into()])];
     }

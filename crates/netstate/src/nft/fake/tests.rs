@@ -100,3 +100,23 @@ fn failures_can_be_ordered() {
     fake.commit(&Transaction { table: table(), ops: vec![Op::AddTable] }).unwrap();
     assert_eq!(fake.commits().len(), 2);
 }
+
+/// By a map that leads to a chain which looks it up again.
+#[test]
+fn a_circle_is_refused_once_a_hook_leads_there() {
+    let again = vec![Rule::new([Statement::verdict_map([Selector::DestinationPort], SET)])];
+    let fake = &mut filled();
+    assert_eq!(errno(fake, vec![Op::ReplaceRules { chain: CHAIN, rules: again.clone() }]), None);
+    let base = crate::nft::BaseChain {
+        kind: crate::nft::ChainKind::Filter,
+        hook: crate::nft::Hook::Forward,
+        priority: 0,
+        policy: crate::nft::Policy::Accept,
+    };
+    let hooked = Name::constant("hooked");
+    let hook = Op::AddChain { chain: hooked.clone(), base: Some(base) };
+    let lookup = Op::ReplaceRules { chain: hooked, rules: again };
+    assert_eq!(errno(fake, vec![hook.clone(), lookup.clone()]), Some(EMLINK));
+    let open = Op::ReplaceRules { chain: CHAIN, rules: Vec::new() };
+    assert_eq!(errno(fake, vec![open, hook, lookup]), None);
+}

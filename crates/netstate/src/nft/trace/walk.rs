@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 
 use crate::nft::{
-    Comparison, ConnectionState, ConnectionStatus, Data, Hook, Name, NatTarget, Operand, Rule, Ruleset,
-    Selector, SetKind, Statement, Tuple, UpdateData, UpdateMode, Value, Verdict,
+    Comparison, ConnectionState, ConnectionStatus, Data, Hook, Name, NatTarget, Operand, PacketPriority,
+    Rule, Ruleset, Selector, SetKind, Statement, Tuple, UpdateData, UpdateMode, Value, Verdict,
 };
 
 use super::{Effect, Fate, Step};
 use crate::trace::Passage;
 
 /// How deep chains may call each other (`NFT_JUMP_STACK_SIZE`).
-const DEEPEST: usize = 16;
+pub(in crate::nft) const DEEPEST: usize = 16;
 
 /// A packet on its way through one hook.
 pub(super) struct Walk<'w, 'h> {
@@ -125,6 +125,11 @@ impl Walk<'_, '_> {
                 self.step(table, place, Effect::Mark(self.passage.packet.mark));
                 Some(Flow::Next)
             }
+            Statement::SetPriority(priority) => {
+                self.passage.packet.priority = self.priority(table, priority)?;
+                self.step(table, place, Effect::Priority(self.passage.packet.priority));
+                Some(Flow::Next)
+            }
             Statement::Update { mode, key, data, set, .. } => {
                 self.update(table, place, (*mode, set), key, data)
             }
@@ -194,6 +199,23 @@ impl Walk<'_, '_> {
         Some(Flow::Accept)
     }
 
+    /// `None`: the map holds none.
+    fn priority(&mut self, table: &Ruleset, priority: &PacketPriority) -> Option<u32> {
+        match priority {
+            PacketPriority::Value(class) => Some(*class),
+            PacketPriority::Map { key, map } => {
+                let key = self.key(key)?;
+                match find(table, map, &key)? {
+                    Data::Values(values) => match values.to_vec()[..] {
+                        [Value::ClassId(class)] => Some(class),
+                        _ => None,
+                    },
+                    Data::Nothing | Data::Verdict(_) => None,
+                }
+            }
+        }
+    }
+
     fn nat_target(&mut self, table: &Ruleset, target: &NatTarget) -> Option<SocketAddr> {
         match target {
             NatTarget::Address { address, port } => {
@@ -256,6 +278,7 @@ impl Walk<'_, '_> {
             Selector::InputInterface => Value::Interface(self.passage.input?),
             Selector::OutputInterface => Value::Interface(self.passage.output?),
             Selector::Mark => Value::Mark(packet.mark),
+            Selector::Priority => Value::ClassId(packet.priority),
             Selector::OriginalDestinationAddress => self.passage.original.ip().into(),
             Selector::OriginalDestinationPort => Value::Port(self.passage.original.port()),
             // Whose turn it is depends on all packets before: to one packet it is as good as chance.
