@@ -29,10 +29,13 @@ pub(super) fn table(socket: &mut Socket, table: &Table) -> Result<Option<Ruleset
     let mut sets = BTreeMap::new();
     for Found { name, definition, count } in definitions(socket, table)? {
         let set = match definition {
-            Some(definition) => match counted(socket, table, &name, &definition, count)? {
-                Some(elements) => filled(definition, elements),
-                None => unknown_set(),
-            },
+            Some(definition) => {
+                let elements = match (definition.kind, count) {
+                    (SetKind::Plain, Some(_)) => counted(socket, table, &name, &definition)?,
+                    _ => elements(socket, table, &name, &definition)?,
+                };
+                elements.map_or_else(unknown_set, |elements| filled(definition, elements))
+            }
             None => unknown_set(),
         };
         sets.insert(name, set);
@@ -49,49 +52,79 @@ fn unknown_set() -> Set {
     Set::new(SetDefinition::set([]))
 }
 
-/// The elements of one set; `None` if some cannot be read as its definition says.
+/// How often a dump that is not whole is repeated.
+const ATTEMPTS: u64 = 20;
+
+/// The kernel grows the hash table of a set in the background. A dump meanwhile goes on by number of elements seen, so
+/// it shows some twice and others not at all, without a word. The worker needs a moment, the more the larger the table.
+fn let_the_table_grow(attempt: u64) {
+    std::thread::sleep(Duration::from_millis(5 * attempt));
+}
+
+fn never_whole() -> NftError {
+    let source = io::Error::from_raw_os_error(nix::errno::Errno::EAGAIN as i32);
+    NftError::Kernel { doing: "list elements, which kept changing their places", source }
+}
+
+/// The elements of one set; `None` if some cannot be read as its definition says. Those that a dump does not show are not
+/// missed unless it shows others twice.
 pub(super) fn elements(
     socket: &mut Socket,
     table: &Table,
     set: &Name,
     definition: &SetDefinition,
 ) -> Result<Option<Vec<Element>>, NftError> {
-    counted(socket, table, set, definition, None)
+    let has_twice = |entries: &[Entry]| {
+        let mut keys: Vec<_> = entries.iter().map(|entry| (&entry.key, entry.interval_end)).collect();
+        keys.sort_unstable();
+        keys.windows(2).any(|pair| pair[0] == pair[1])
+    };
+    for attempt in 1..=ATTEMPTS {
+        let Some(entries) = entries(socket, table, set, definition)? else {
+            return Ok(None);
+        };
+        if !has_twice(&entries) {
+            return Ok(assemble(definition, entries));
+        }
+        let_the_table_grow(attempt);
+    }
+    Err(never_whole())
 }
 
-/// Reads the elements of a set until the dump is whole.
+/// The same of a set with plain keys on a kernel that counts them, as it does since Linux 6.14: there is no doubt then.
 ///
-/// The kernel grows the hash table of a set in the background. A dump meanwhile goes on by number of elements seen, so
-/// it shows some twice and others not at all, without a word. Twice is seen here; so is a number other than the
-/// kernel's own, which it tells since Linux 6.14.
+/// What one dump leaves out the next one adds, so that a table that grows all the time cannot keep us from ever seeing the
+/// whole. What somebody takes out meanwhile makes more than there are: then it begins anew. Only what somebody exchanges
+/// behind the dump's back goes unnoticed here; the [generation](netstate::nft::NftPort::generation) tells of that.
 fn counted(
     socket: &mut Socket,
     table: &Table,
     set: &Name,
     definition: &SetDefinition,
-    count: Option<usize>,
 ) -> Result<Option<Vec<Element>>, NftError> {
-    const ATTEMPTS: u64 = 20;
+    let mut gathered: Vec<Element> = Vec::new();
     for attempt in 1..=ATTEMPTS {
         let Some(entries) = entries(socket, table, set, definition)? else {
             return Ok(None);
         };
-        let wrong_number =
-            definition.kind == SetKind::Plain && count.is_some_and(|count| count != entries.len());
-        if !wrong_number && !has_twice(&entries) {
-            return Ok(assemble(definition, entries));
+        gathered.extend(entries.into_iter().map(|Entry { key, data, .. }| Element { key, data }));
+        gathered.sort_by(|one, other| one.key.cmp(&other.key));
+        gathered.dedup_by(|later, earlier| {
+            let again = later.key == earlier.key;
+            if again {
+                std::mem::swap(later, earlier);
+            }
+            again
+        });
+        let found = definitions(socket, table)?.into_iter().find(|found| found.name == *set);
+        match found.and_then(|found| found.count) {
+            Some(count) if count == gathered.len() => return Ok(Some(gathered)),
+            Some(count) if count > gathered.len() => {}
+            _ => gathered.clear(),
         }
-        // The kernel's worker needs a moment, the more the larger the table.
-        std::thread::sleep(Duration::from_millis(5 * attempt));
+        let_the_table_grow(attempt);
     }
-    let source = io::Error::from_raw_os_error(nix::errno::Errno::EAGAIN as i32);
-    Err(NftError::Kernel { doing: "list elements, which kept changing their places", source })
-}
-
-fn has_twice(entries: &[Entry]) -> bool {
-    let mut keys: Vec<_> = entries.iter().map(|entry| (&entry.key, entry.interval_end)).collect();
-    keys.sort_unstable();
-    keys.windows(2).any(|pair| pair[0] == pair[1])
+    Err(never_whole())
 }
 
 /// One dump; `None` if some entry cannot be read as the definition says.

@@ -1,5 +1,6 @@
 //! nftables: transactions, their errors, and their size.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use netstate::nft::{
@@ -156,20 +157,25 @@ fn every_commit_of_anybody_is_one_generation() {
     });
 }
 
+fn a_hundred_thousand() -> Ruleset {
+    let mut desired = Ruleset::new(table());
+    let key = [Type::Ipv4Address, Type::Protocol, Type::Port, Type::Mark];
+    let mut set = Set::new(SetDefinition::map(key, [Type::Ipv4Address, Type::Port]));
+    for number in 0..100_000u32 {
+        let service = Value::from(std::net::Ipv4Addr::from_bits(0x0a60_0000 + number / 2));
+        let endpoint = Value::from(std::net::Ipv4Addr::from_bits(0x0af4_0000 + number));
+        let key = [service, L4Protocol::TCP.into(), Value::Port(80), Value::Mark(number % 2)];
+        set.elements.insert(key.into(), Data::Values([endpoint, Value::Port(8080)].into()));
+    }
+    desired.sets.insert(SET, set);
+    desired
+}
+
 #[test]
 fn a_hundred_thousand_elements_are_read_back() {
     in_fresh_namespace(|| {
         let mut nft = Nftables::open().unwrap();
-        let mut desired = Ruleset::new(table());
-        let key = [Type::Ipv4Address, Type::Protocol, Type::Port, Type::Mark];
-        let mut set = Set::new(SetDefinition::map(key, [Type::Ipv4Address, Type::Port]));
-        for number in 0..100_000u32 {
-            let service = Value::from(std::net::Ipv4Addr::from_bits(0x0a60_0000 + number / 2));
-            let endpoint = Value::from(std::net::Ipv4Addr::from_bits(0x0af4_0000 + number));
-            let key = [service, L4Protocol::TCP.into(), Value::Port(80), Value::Mark(number % 2)];
-            set.elements.insert(key.into(), Data::Values([endpoint, Value::Port(8080)].into()));
-        }
-        desired.sets.insert(SET, set);
+        let desired = a_hundred_thousand();
         nft.commit(&diff(None, &desired)).unwrap();
         let observed = nft.observe(&table()).unwrap().unwrap();
         assert!(observed == desired);
@@ -183,6 +189,37 @@ fn a_hundred_thousand_elements_are_read_back() {
         assert_eq!(transaction.weight(), 2);
         nft.commit(&transaction).unwrap();
         assert!(nft.observe(&table()).unwrap().unwrap() == changed);
+    });
+}
+
+/// Each commit of anybody disturbs dumps of chains, rules and sets in the namespace.
+#[test]
+fn a_neighbour_who_commits_all_the_time_hides_nothing() {
+    in_fresh_namespace(|| {
+        let mut nft = Nftables::open().unwrap();
+        let desired = a_hundred_thousand();
+        nft.commit(&diff(None, &desired)).unwrap();
+        let mut neighbour = Nftables::open().unwrap();
+        let seen = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let commits = scope.spawn(|| {
+                let others = Table::new(Family::Ip, Name::constant("others"));
+                let ops = [vec![Op::AddTable], vec![Op::DeleteTable]];
+                let turns = ops.iter().cycle().take(20_000).take_while(|_| !seen.load(Ordering::Relaxed));
+                turns
+                    .map(|ops| {
+                        neighbour
+                            .commit(&Transaction { table: others.clone(), ops: ops.clone() })
+                            .expect("a commit of the neighbour");
+                        std::thread::sleep(Duration::from_millis(1));
+                    })
+                    .count()
+            });
+            let observed = nft.observe(&table());
+            seen.store(true, Ordering::Relaxed);
+            assert!(observed.unwrap().unwrap() == desired);
+            assert!(commits.join().unwrap() > 1, "the neighbour was there");
+        });
     });
 }
 
