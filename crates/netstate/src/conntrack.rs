@@ -15,7 +15,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::nft::L4Protocol;
+use crate::nft::{Family, L4Protocol};
 
 /// One direction of a connection. For protocols without ports both ports are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +96,12 @@ impl Filter {
         self.reply_source = Some(address);
         self.reply_port = Some(port);
         self
+    }
+
+    /// Whether connections of a family can be meant.
+    pub fn may_be_of(&self, family: Family) -> bool {
+        let addresses = [self.original_destination, self.reply_source];
+        addresses.into_iter().flatten().all(|address| address.is_ipv4() == (family == Family::Ip))
     }
 
     /// Whether a connection is meant.
