@@ -142,7 +142,7 @@ impl<'a> Plot<'a> {
                 .margin_top(10)
                 .margin_right(22)
                 .x_label_area_size(50)
-                .y_label_area_size(72)
+                .y_label_area_size(92)
                 .build_cartesian_2d(
                     ends(&x, 1.25).log_scale().with_key_points(x.clone()),
                     ends(&y, 1.0).log_scale().with_key_points(y.clone()),

@@ -15,7 +15,7 @@ use super::{Cluster, TooSlow, Variant};
 /// What the log says once the first sync is done.
 const SERVED: &str = "services are served";
 /// How long that may take.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_secs(60);
 /// Where its figures are.
 const METRICS: &str = "127.0.0.1:10249";
 
