@@ -44,7 +44,7 @@ struct Arguments {
     #[arg(long, value_name = "DIRECTORY", default_value = "target/bench")]
     output: PathBuf,
     /// A process that takes longer is ended, and its benchmarks count as failed. Those that run only by name have time.
-    #[arg(long, value_name = "MINUTES", default_value_t = 40)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
     patience: u64,
 }
 

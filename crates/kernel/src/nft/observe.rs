@@ -91,11 +91,8 @@ pub(super) fn elements(
     Err(never_whole())
 }
 
-/// The same of a set with plain keys on a kernel that counts them, as it does since Linux 6.14: there is no doubt then.
-///
-/// What one dump leaves out the next one adds, so that a table that grows all the time cannot keep us from ever seeing the
-/// whole. What somebody takes out meanwhile makes more than there are: then it begins anew. Only what somebody exchanges
-/// behind the dump's back goes unnoticed here; the [generation](netstate::nft::NftPort::generation) tells of that.
+/// The same of a set with plain keys on a kernel that counts them, as it does since Linux 6.14: what a dump leaves out is
+/// missed.
 fn counted(
     socket: &mut Socket,
     table: &Table,
@@ -107,24 +104,39 @@ fn counted(
         let Some(entries) = entries(socket, table, set, definition)? else {
             return Ok(None);
         };
-        gathered.extend(entries.into_iter().map(|Entry { key, data, .. }| Element { key, data }));
-        gathered.sort_by(|one, other| one.key.cmp(&other.key));
-        gathered.dedup_by(|later, earlier| {
-            let again = later.key == earlier.key;
-            if again {
-                std::mem::swap(later, earlier);
-            }
-            again
-        });
+        let dump = entries.into_iter().map(|Entry { key, data, .. }| Element { key, data });
         let found = definitions(socket, table)?.into_iter().find(|found| found.name == *set);
-        match found.and_then(|found| found.count) {
-            Some(count) if count == gathered.len() => return Ok(Some(gathered)),
-            Some(count) if count > gathered.len() => {}
-            _ => gathered.clear(),
+        if gather(&mut gathered, dump, found.and_then(|found| found.count)) {
+            return Ok(Some(gathered));
         }
         let_the_table_grow(attempt);
     }
     Err(never_whole())
+}
+
+/// Adds one more dump to what former ones told; whether that is all that the kernel has.
+///
+/// What one dump leaves out the next one adds, so that a table that grows all the time cannot keep us from ever seeing the
+/// whole. What somebody takes out meanwhile makes more than there are: then it begins anew. Only what somebody exchanges
+/// behind the dump's back goes unnoticed here; the [generation](netstate::nft::NftPort::generation) tells of that.
+pub(super) fn gather(
+    gathered: &mut Vec<Element>,
+    dump: impl Iterator<Item = Element>,
+    count: Option<usize>,
+) -> bool {
+    gathered.extend(dump);
+    gathered.sort_by(|one, other| one.key.cmp(&other.key));
+    gathered.dedup_by(|later, earlier| {
+        let again = later.key == earlier.key;
+        if again {
+            std::mem::swap(later, earlier);
+        }
+        again
+    });
+    if count.is_none_or(|count| count < gathered.len()) {
+        gathered.clear();
+    }
+    count == Some(gathered.len())
 }
 
 /// One dump; `None` if some entry cannot be read as the definition says.

@@ -12,7 +12,7 @@ use proptest::sample::{select, subsequence};
 
 use super::batch::Batch;
 use super::bytecode::Expression;
-use super::{lift, lower};
+use super::{lift, lower, observe};
 use crate::nfnetlink::{Attributes, Messages, Writer};
 
 const FAMILIES: [Family; 2] = [Family::Ip, Family::Ip6];
@@ -171,6 +171,27 @@ fn written(expressions: &[Expression]) -> Vec<u8> {
     let mut writer = Writer::default();
     expressions.iter().for_each(|expression| expression.write(&mut writer));
     writer.finish().unwrap()
+}
+
+#[test]
+fn dumps_of_a_growing_set_add_up() {
+    let element = |key, data| Element::values([Value::Port(key)], [Value::Port(data)]);
+    let mut gathered = Vec::new();
+    let mut dump = |elements: &[(u16, u16)], count| {
+        let elements = elements.iter().map(|(key, data)| element(*key, *data));
+        let whole = observe::gather(&mut gathered, elements, count);
+        (whole, gathered.clone())
+    };
+    // Twice, and one not at all.
+    assert_eq!(dump(&[(3, 0), (1, 0), (3, 0)], Some(3)), (false, vec![element(1, 0), element(3, 0)]));
+    // What somebody changed meanwhile is as it was told last.
+    assert_eq!(dump(&[(2, 0), (1, 7)], Some(3)), (true, vec![element(1, 7), element(2, 0), element(3, 0)]));
+    // Somebody took one out.
+    assert_eq!(dump(&[(1, 7), (2, 0)], Some(2)), (false, vec![]));
+    assert_eq!(dump(&[(1, 7), (2, 0)], Some(2)), (true, vec![element(1, 7), element(2, 0)]));
+    // And then the whole set.
+    assert_eq!(dump(&[], None), (false, vec![]));
+    assert_eq!(dump(&[], Some(0)), (true, vec![]));
 }
 
 proptest! {

@@ -315,7 +315,7 @@ pub enum Statement {
         value: u32,
     },
     /// `meta priority set`. A packet that this host forwards over IPv4 gets the priority of its TOS afterwards, whatever it
-    /// had before (`ip_forward` of net/ipv4/ip_forward.c).
+    /// had before (`ip_forward` of net/ipv4/ip_forward.c), unless `net.ipv4.ip_forward_update_priority` is 0.
     SetPriority(PacketPriority),
     /// Write into a dynamic set or map; ends the rule when the set is full.
     ///

@@ -32,6 +32,7 @@ fn a_restart_without_memory_removes_exactly_our_orphans() {
 
     for orphan in [
         "add chain ip portolan-services cluster-7",
+        "add element ip portolan-services shapes { 100:7 : goto cluster-7 }",
         "add element ip portolan-services services { 10.96.0.99 . tcp . 80 : 1000:1 }",
         "add element ip portolan-services hairpin { 10.244.1.9 . 10.244.1.9 }",
         "add rule ip portolan-services refuse drop",
@@ -39,8 +40,8 @@ fn a_restart_without_memory_removes_exactly_our_orphans() {
         world.nft(orphan);
     }
     cluster.proxy = world.proxy();
-    // The chain, two elements, and the two rules of the chain that had one too many.
-    assert_eq!(cluster.sync().changes, 5);
+    // The chain, three elements, and the two rules of the chain that had one too many.
+    assert_eq!(cluster.sync().changes, 6);
     assert_eq!(world.service_table(), table);
     assert_eq!(foreign(&world), others);
 

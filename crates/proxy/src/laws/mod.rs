@@ -76,6 +76,10 @@ impl Knock {
 pub(crate) fn told<S>(outcome: &Outcome<S>) -> String {
     let Outcome { fate, packet, .. } = outcome;
     match fate {
+        // nftables mode leads packets by their priority.
+        Fate::Delivered | Fate::Sent(_) if packet.priority != 0 => {
+            format!("with priority {}", packet.priority)
+        }
         Fate::Delivered | Fate::Sent(_) => format!("{} as {}", packet.destination, packet.source.ip()),
         Fate::Dropped | Fate::Rejected(_) | Fate::Unroutable => format!("{fate:?}"),
     }

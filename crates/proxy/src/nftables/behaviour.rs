@@ -84,6 +84,10 @@ fn fate(nft: &FakeNft, (origin, from, protocol, to): (&str, &str, &str, &str), r
     let origin = if origin == "here" { Origin::Local } else { Origin::Interface(interface(origin)) };
     let packet = Packet::first(protocol, SocketAddr::new(from.parse().unwrap(), 40_000), address(to));
     let outcome = nft.trace(&host(), &origin, packet, &mut |modulus| random % modulus);
+    // The class by which it was led.
+    if matches!(outcome.fate, Fate::Delivered | Fate::Sent(_)) {
+        assert_eq!(outcome.packet.priority, 0, "{origin:?} {from} {to}");
+    }
     let seen = format!("{} as {}", outcome.packet.destination, outcome.packet.source.ip());
     match outcome.fate {
         Fate::Delivered => format!("here {seen}"),

@@ -80,7 +80,7 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
             drop((observed, desired));
             books.warn_of_contests(&everything);
 
-            report.changes += self.tables.commit(&transaction)?;
+            report.changes += self.commit(transaction)?;
             report.connections += self.forget_among_all(snapshot, &slots, &everything)?;
             report.affinities += self.forget_clients(family, &books)?;
         }
@@ -119,12 +119,20 @@ impl<N: NftPort, C: ConntrackPort> NftablesProxy<N, C> {
         let transaction = plan::transaction(&self.context, *family, shapes, &delta);
         books.warn_of_contests(&delta.after);
 
-        report.changes += self.tables.commit(&transaction)?;
+        report.changes += self.commit(transaction)?;
         report.connections += stale::forget(&mut self.conntrack, &stale::after_change(&delta))?;
         if affinity::may_be_stale(&delta) {
             report.affinities += self.forget_clients(*family, books)?;
         }
         Ok(committed)
+    }
+
+    fn commit(&mut self, transaction: Transaction) -> Result<usize, SyncError> {
+        let mut changes = 0;
+        for part in plan::in_two(transaction) {
+            changes += self.tables.commit(&part)?;
+        }
+        Ok(changes)
     }
 
     fn plan(

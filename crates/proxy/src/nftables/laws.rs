@@ -44,9 +44,15 @@ impl Node for Beside {
         let mut table = self.nft.table(&TABLE).unwrap_or_else(|| Ruleset::new(TABLE));
         table.chains.insert(Name::constant("old-layout"), Chain::default());
         let door = [Value::Address([10, 96, 0, 99].into()), Value::Protocol(L4Protocol::TCP), Value::Port(1)];
-        let orphan = Data::Verdict(Verdict::Goto(Name::constant("old-layout")));
+        let class = Value::ClassId(0x0100_1234);
         if let Some(services) = table.sets.get_mut(&layout::SERVICES) {
-            services.elements.insert(door.into(), orphan.clone());
+            services.elements.insert(door.into(), Data::Values(class.into()));
+        }
+        for shapes in [layout::SHAPES, layout::INSIDE_SHAPES] {
+            if let Some(shapes) = table.sets.get_mut(&shapes) {
+                let orphan = Data::Verdict(Verdict::Goto(Name::constant("old-layout")));
+                shapes.elements.insert(class.into(), orphan);
+            }
         }
         self.nft.put(table);
     }

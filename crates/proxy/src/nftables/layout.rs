@@ -103,11 +103,9 @@ pub(super) fn skeleton(context: &NodeContext, family: AddressFamily) -> Ruleset 
     ruleset.chains.insert(REFUSE, Chain::regular(refuse()));
     ruleset.chains.insert(MASQUERADED, Chain::regular(masqueraded()));
     ruleset.chains.insert(TRANSLATED, Chain::regular(translated()));
-    let shape = |class, verdict| (Value::ClassId(class).into(), Data::Verdict(verdict));
-    for shapes in [SHAPES, INSIDE_SHAPES] {
-        if let Some(shapes) = ruleset.sets.get_mut(&shapes) {
-            shapes.elements = [shape(REFUSED, Verdict::Goto(REFUSE)), shape(DROPPED, Verdict::Drop)].into();
-        }
+    if let Some(shapes) = ruleset.sets.get_mut(&SHAPES) {
+        let shape = |class, verdict| (Value::ClassId(class).into(), Data::Verdict(verdict));
+        shapes.elements = [shape(REFUSED, Verdict::Goto(REFUSE)), shape(DROPPED, Verdict::Drop)].into();
     }
     for filled_on_demand in [GUARD, REMEMBER] {
         ruleset.chains.insert(filled_on_demand, Chain::default());

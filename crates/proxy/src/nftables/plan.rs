@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{AddressFamily, EndpointAddress, Port};
-use netstate::nft::{Chain, Data, Name, Ruleset, Transaction, Tuple, Value, Verdict, diff};
+use netstate::nft::{Chain, Data, Name, Op, Ruleset, Transaction, Tuple, Value, Verdict, diff};
 
 use super::layout;
 use super::shape::{Balance, MOST_ENDPOINTS, Shape, Side};
@@ -63,6 +63,41 @@ pub(super) fn transaction(
     shapes_of(&delta.after).for_each(|shape| shapes.more(shape));
     let after = cut_down(context, family, &delta.after, &existing(shapes));
     diff(Some(&before), &after)
+}
+
+/// A transaction as two commits, of which the second is mostly empty: what packets may be on their way to goes once
+/// nothing leads there any more.
+///
+/// Each lookup of a packet sees the generation of its own moment. One that found its class before a commit would look for
+/// the chain after it, and find none.
+pub(super) fn in_two(transaction: Transaction) -> [Transaction; 2] {
+    let Transaction { table, ops } = transaction;
+    let is_gone =
+        |wanted: &Name| ops.iter().any(|op| matches!(op, Op::DeleteChain { chain } if chain == wanted));
+    let is_replaced = |wanted: &Name, keys: &[Tuple]| {
+        ops.iter().any(|op| match op {
+            Op::AddElements { set, elements, .. } if set == wanted => {
+                elements.iter().any(|element| keys.contains(&element.key))
+            }
+            _ => false,
+        })
+    };
+    let is_late = |op: &Op| match op {
+        Op::DeleteChain { .. } | Op::DeleteSet { .. } => true,
+        Op::ReplaceRules { chain, .. } => is_gone(chain),
+        Op::DeleteElements { set, keys, .. } => {
+            [layout::SHAPES, layout::INSIDE_SHAPES].contains(set) && !is_replaced(set, keys)
+        }
+        Op::AddTable | Op::DeleteTable | Op::AddChain { .. } | Op::AddSet { .. } | Op::AddElements { .. } => {
+            false
+        }
+    };
+    let late: Vec<bool> = ops.iter().map(is_late).collect();
+    let mut parts = [Transaction::new(table.clone()), Transaction::new(table)];
+    for (op, is_late) in ops.into_iter().zip(late) {
+        parts[usize::from(is_late)].ops.push(op);
+    }
+    parts
 }
 
 fn cut_down(context: &NodeContext, family: AddressFamily, fragment: &Fragment, shapes: &[Shape]) -> Ruleset {

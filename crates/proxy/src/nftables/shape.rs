@@ -249,6 +249,11 @@ fn balance(Balance { side, endpoints, sticky }: Balance) -> Vec<Rule> {
         rules.push(Rule::new([chance, in_turn()]));
     }
     rules.push(Rule::new([in_turn()]));
+    if endpoints > 1 {
+        // For who came here just before the number fell, and whose turn it is no more.
+        let first = [side.door(), &[Selector::Turn { modulus: 1 }]].concat();
+        rules.push(Rule::new([Statement::dnat_map(first, side.endpoints())]));
+    }
     rules
 }
 

@@ -83,6 +83,31 @@ fn a_replaced_endpoint_is_a_few_elements() {
     assert_eq!(rig.nft.observations(), 2, "the kernel is not read again");
 }
 
+/// A packet may have found its class before the commit, and look for the chain behind it.
+#[test]
+fn a_chain_goes_after_the_doors_that_lead_there() {
+    let mut rig = Rig::new(
+        &Cluster::new().service("one", "10.96.0.1", |_| {}).endpoints("one", &["10.244.1.1", "10.244.1.2"]),
+    );
+    rig.sync();
+    let before = rig.nft.commits().len();
+    rig.apply(&Cluster::new().endpoints("one", &["10.244.1.1", "10.244.1.2", "10.244.1.3"]));
+    let takes_out = |transaction: &Transaction| {
+        transaction.ops.iter().any(|op| match op {
+            Op::DeleteChain { .. } => true,
+            Op::DeleteElements { set, .. } => *set == layout::SHAPES,
+            _ => false,
+        })
+    };
+    let commits: Vec<bool> = rig.nft.commits()[before..].iter().map(takes_out).collect();
+    assert_eq!(commits, [false, true]);
+    let chains = rig.table().chains;
+    assert!(
+        chains.contains_key(&Name::constant("cluster-3"))
+            && !chains.contains_key(&Name::constant("cluster-2"))
+    );
+}
+
 #[test]
 fn a_restart_keeps_endpoints_in_their_slots() {
     let mut rig = Rig::new(&httpd());
@@ -104,11 +129,20 @@ fn a_restart_removes_exactly_our_orphans() {
     let mut littered = wanted.clone();
     littered.chains.insert(Name::constant("old-layout"), Chain::default());
     let orphan = [Value::Address([10, 96, 0, 99].into()), Value::Protocol(L4Protocol::TCP), Value::Port(1)];
-    let refused = Data::Verdict(netstate::nft::Verdict::Goto(layout::REFUSE));
-    littered.sets.get_mut(&layout::SERVICES).unwrap().elements.insert(orphan.into(), refused);
+    let class = Value::ClassId(0x0100_1234);
+    let services = littered.sets.get_mut(&layout::SERVICES).unwrap();
+    services.elements.insert(orphan.into(), Data::Values(class.into()));
+    let shapes = littered.sets.get_mut(&layout::SHAPES).unwrap();
+    let to_orphan = Data::Verdict(netstate::nft::Verdict::Goto(Name::constant("old-layout")));
+    shapes.elements.insert(class.into(), to_orphan);
+    // Leads somewhere else than its number says.
+    let elsewhere = Data::Verdict(netstate::nft::Verdict::Goto(layout::REFUSE));
+    let right = shapes.elements.insert(Value::ClassId(0x0100_0003).into(), elsewhere);
+    assert!(right.is_some(), "three endpoints, as httpd has");
     rig.nft.put(littered);
 
-    assert_eq!(rig.restart().changes, 2);
+    // The chain, the Service, its shape, and the one that was spoiled, taken out and put in again.
+    assert_eq!(rig.restart().changes, 5);
     assert_eq!(rig.table(), wanted);
     assert_eq!(rig.nft.table(&foreign.table), Some(foreign));
 }
