@@ -1,12 +1,14 @@
 //! What all relays share: how much there may be at a time, and how much there was.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
 use crate::Config;
+use crate::flows::Flows;
+use crate::udp::Line;
 
 /// A message about the same trouble comes at most once in this time.
 const SELDOM: Duration = Duration::from_secs(10);
@@ -39,7 +41,8 @@ impl Meter {
 #[derive(Debug)]
 pub(crate) struct Bounds {
     pub(crate) connections: Arc<Semaphore>,
-    pub(crate) flows: Arc<Semaphore>,
+    lines: Mutex<Flows<u64, Arc<Line>>>,
+    most_flows: usize,
     pub(crate) flow_timeout: Duration,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -53,7 +56,8 @@ impl Bounds {
         let semaphore = |bound: usize| Arc::new(Semaphore::new(bound.clamp(1, Semaphore::MAX_PERMITS)));
         Self {
             connections: semaphore(config.connections),
-            flows: semaphore(config.flows),
+            lines: Mutex::new(Flows::new()),
+            most_flows: config.flows.max(1),
             flow_timeout: config.flow_timeout,
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -81,8 +85,31 @@ impl Bounds {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn begun(&self) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
+    /// Another flow has begun. Whoever has been silent longest makes way, of whatever relay, if there are too many now;
+    /// whether somebody had to. The number is for [`Bounds::ended`].
+    pub(crate) fn begun(&self, line: Arc<Line>) -> (u64, bool) {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let mut lines = self.lines();
+        lines.insert(number, line);
+        let crowded = lines.len() > self.most_flows;
+        if crowded && let Some(silent) = lines.evict() {
+            silent.close();
+        }
+        (number, crowded)
+    }
+
+    pub(crate) fn ended(&self, number: u64) {
+        self.lines().remove(&number);
+    }
+
+    /// Flows that there are.
+    #[cfg(test)]
+    pub(crate) fn flows(&self) -> usize {
+        self.lines().len()
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Flows<u64, Arc<Line>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn dropped(&self) {

@@ -56,11 +56,24 @@ impl<P: Ord + Copy, F: Heard> Flows<P, F> {
         }
     }
 
-    /// Removes the one that has been silent longest; `false` when there is none.
-    pub(crate) fn evict(&mut self) -> bool {
-        let found = self.settle_first().is_some();
-        self.remove_first();
-        found
+    /// Removes the one that has been silent longest; `None` when there is none.
+    pub(crate) fn evict(&mut self) -> Option<F> {
+        self.settle_first()?;
+        self.remove_first()
+    }
+
+    /// Removes the longest silent ones as long as they are over.
+    pub(crate) fn shed(&mut self, is_over: impl Fn(&F) -> bool) {
+        while self.settle_first().is_some()
+            && let Some((_, path)) = self.queue.first()
+            && self.at(path).is_some_and(&is_over)
+        {
+            self.remove_first();
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.flows.len()
     }
 
     /// Puts the first in the queue where it belongs, until the first is; says when that one was heard.
@@ -79,10 +92,9 @@ impl<P: Ord + Copy, F: Heard> Flows<P, F> {
         }
     }
 
-    fn remove_first(&mut self) {
-        if let Some((_, path)) = self.queue.pop_first() {
-            self.flows.remove(&path);
-        }
+    fn remove_first(&mut self) -> Option<F> {
+        let (_, path) = self.queue.pop_first()?;
+        self.flows.remove(&path).map(|(_, flow)| flow)
     }
 }
 
@@ -125,12 +137,12 @@ mod tests {
         flows.expire(at(11), timeout);
         assert_eq!(paths(&flows), [0, 2, 3]);
         heard[2].set(at(20));
-        assert!(flows.evict());
+        assert!(flows.evict().is_some());
         assert_eq!(paths(&flows), [0, 2], "3 was silent longest");
-        flows.remove(&0);
+        flows.shed(|flow| flow.0.get() == at(9));
         assert_eq!(paths(&flows), [2]);
         flows.remove(&2);
-        assert!(!flows.evict());
+        assert!(flows.evict().is_none());
         assert_eq!(flows.look_at(timeout), None);
     }
 }

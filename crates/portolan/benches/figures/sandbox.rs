@@ -45,8 +45,8 @@ fn one_after_another(network: &PodNetwork, rounds: u32, report: &mut Report) -> 
     }
     let rate = f64::from(rounds) * 1000.0 / (add.total() + delete.total());
     report.row("sandboxes made and taken away, one after another", rate, "/s", None);
-    for (what, times, target) in [("ADD", &mut add, Some(5.0)), ("DEL", &mut delete, None)] {
-        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+    for (what, times, most) in [("ADD", &mut add, Some(5.0)), ("DEL", &mut delete, None)] {
+        for (name, share, target) in [("p50", 0.5, most), ("p99", 0.99, None)] {
             let figure = Figure::new(format!("{what}, {name}"), times.percentile(share), "ms");
             report.push(figure.target(target.map(Target::AtMost)));
         }

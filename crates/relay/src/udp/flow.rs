@@ -1,16 +1,16 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::net::UdpSocket;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
 use super::datagram::{self, Path};
+use crate::bounds::Bounds;
 use crate::flows::Heard;
 
 /// The longest datagram there is, in bytes.
@@ -24,15 +24,27 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Flow {
     endpoint: SocketAddr,
-    socket: Arc<UdpSocket>,
-    shared: Arc<Shared>,
-    answers: AbortHandle,
+    line: Arc<Line>,
     /// The count of changes after which its endpoint was known to be there.
     knows: AtomicU64,
-    _place: OwnedSemaphorePermit,
+    number: u64,
+    bounds: Arc<Bounds>,
 }
 
-/// What a flow shares with the task that brings its answers.
+/// What carries a flow. It closes when the flow ends, or has to make way for another.
+#[derive(Debug)]
+pub(crate) struct Line {
+    open: Mutex<Option<Open>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Open {
+    socket: Arc<UdpSocket>,
+    answers: AbortHandle,
+}
+
+/// What a line shares with the task that brings its answers.
 #[derive(Debug)]
 struct Shared {
     begun: Instant,
@@ -43,13 +55,14 @@ struct Shared {
 }
 
 impl Flow {
-    /// Begins a flow; its answers go back through `listener` the way that the client came.
+    /// Begins a flow; its answers go back through `listener` the way that the client came. Whether another one had to make
+    /// way for it.
     pub(super) fn begin(
         endpoint: SocketAddr,
         path: Path,
         listener: Arc<UdpSocket>,
-        place: OwnedSemaphorePermit,
-    ) -> io::Result<Self> {
+        bounds: Arc<Bounds>,
+    ) -> io::Result<(Self, bool)> {
         let any: IpAddr =
             if endpoint.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = std::net::UdpSocket::bind((any, 0))?;
@@ -64,7 +77,9 @@ impl Flow {
         });
         let answers =
             tokio::spawn(bring_answers(socket.clone(), listener, path, shared.clone())).abort_handle();
-        Ok(Self { endpoint, socket, shared, answers, knows: AtomicU64::new(0), _place: place })
+        let line = Arc::new(Line { open: Mutex::new(Some(Open { socket, answers })), shared });
+        let (number, crowded) = bounds.begun(line.clone());
+        Ok((Self { endpoint, line, knows: AtomicU64::new(0), number, bounds }, crowded))
     }
 
     pub(super) const fn endpoint(&self) -> SocketAddr {
@@ -81,27 +96,56 @@ impl Flow {
         self.knows.store(changes, Ordering::Relaxed);
     }
 
+    /// Whether it has made way for another.
+    pub(super) fn is_closed(&self) -> bool {
+        self.line.open().is_none()
+    }
+
     /// Sends a datagram to the endpoint. Does not wait.
     pub(super) fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        if self.shared.refused.load(Ordering::Relaxed) {
+        let open = self.line.open();
+        let Some(Open { socket, .. }) = open.as_ref() else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        if self.line.shared.refused.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         // Past the runtime, which does not know yet of a new socket that it can be written to.
-        SockRef::from(&*self.socket).send(datagram)?;
-        self.shared.hear();
+        SockRef::from(&**socket).send(datagram)?;
+        self.line.shared.hear();
         Ok(())
     }
 }
 
 impl Heard for Flow {
     fn last_heard(&self) -> Instant {
-        self.shared.begun + Duration::from_millis(self.shared.heard.load(Ordering::Relaxed))
+        self.line.last_heard()
     }
 }
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        self.answers.abort();
+        self.bounds.ended(self.number);
+        self.line.close();
+    }
+}
+
+impl Line {
+    /// No answer comes any more.
+    pub(crate) fn close(&self) {
+        if let Some(Open { answers, .. }) = self.open().take() {
+            answers.abort();
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Heard for Arc<Line> {
+    fn last_heard(&self) -> Instant {
+        self.shared.begun + Duration::from_millis(self.shared.heard.load(Ordering::Relaxed))
     }
 }
 

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::UdpSocket;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep_until;
 
 pub(crate) use self::datagram::prepare;
 use self::datagram::{Inbox, Path};
 use self::flow::Flow;
+pub(crate) use self::flow::Line;
 use crate::flows::Flows;
 use crate::relays::Served;
 
@@ -68,7 +68,7 @@ impl Relay {
         self.leave_endpoint_that_is_gone(&path);
         let mut again = false;
         for _ in 0..ATTEMPTS {
-            if self.flows.at(&path).is_none() {
+            if self.flows.at(&path).is_none_or(Flow::is_closed) {
                 let Some(flow) = self.begin(path, again) else {
                     break;
                 };
@@ -111,28 +111,21 @@ impl Relay {
             let client = path.client().ip();
             if again { balancer.choose_another(client, now)? } else { balancer.choose(client, now)? }
         };
-        let flow = Flow::begin(endpoint, path, self.socket.clone(), self.place()?)
+        let (flow, crowded) = Flow::begin(endpoint, path, self.socket.clone(), self.served.bounds.clone())
             .inspect_err(|error| {
                 if self.served.bounds.may_warn(now) {
                     tracing::warn!(relay = %self.served.name, %endpoint, %error, "no socket for a flow of datagrams");
                 }
             })
             .ok()?;
-        flow.learn(changes);
-        self.served.bounds.begun();
-        Some(flow)
-    }
-
-    /// A place among the flows, which the longest silent one leaves if need be. `None`: all are other relays'.
-    fn place(&mut self) -> Option<OwnedSemaphorePermit> {
-        let places = self.served.bounds.flows.clone();
-        if let Ok(place) = places.clone().try_acquire_owned() {
-            return Some(place);
+        if crowded {
+            // Ours that had to make way are silent longest among ours.
+            self.flows.shed(Flow::is_closed);
         }
-        if self.served.bounds.may_warn(Instant::now()) {
+        if crowded && self.served.bounds.may_warn(now) {
             tracing::warn!(relay = %self.served.name, "too many flows of datagrams at a time, silent ones make way");
         }
-        self.flows.evict();
-        places.try_acquire_owned().ok()
+        flow.learn(changes);
+        Some(flow)
     }
 }
