@@ -20,6 +20,9 @@ use tokio::runtime::Runtime;
 
 use super::Variant;
 
+/// One process is several nodes, each of which must leave the others' relays their descriptors.
+const NODES: u64 = 8;
+
 /// A dataplane that has not looked at its kernel, and may have to live for what its rules lead to.
 pub struct Opened {
     pub dataplane: Box<dyn Dataplane>,
@@ -63,8 +66,8 @@ impl Opened {
                 // As many threads as the agent has. They are begun by this one, and so on the node.
                 let runtime =
                     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-                let config =
-                    relay::Config::default().for_descriptors(kernel::process::raise_descriptor_limit());
+                let config = relay::Config::default()
+                    .for_descriptors(kernel::process::raise_descriptor_limit() / NODES);
                 let relays = Relays::new(runtime.handle().clone(), config);
                 let proxy = UserspaceProxy::new(context, Nftables::open()?, relays, conntrack);
                 (Box::new(proxy), Some(runtime))
