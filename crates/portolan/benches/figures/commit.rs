@@ -26,14 +26,13 @@ const KUBE_PROXY: (f64, f64) = (15_200.0, 2_000.0);
 const INDEX: &str = "objects into the index";
 
 /// Runs it in every mode, at every size that the mode reaches.
-pub fn run(sizes: &Sizes) -> Result<Report> {
-    let mut report = Report::new("commit", "event in to committed");
+pub fn run(sizes: &Sizes, report: &mut Report) -> Result<()> {
     let usual = [Mode::Nftables, Mode::Iptables, Mode::Userspace, Mode::Ipvs];
     // Another kernel has to be started for ipvs, which takes longer than everything else in a smoke run.
     let usual = if sizes.smoke { &usual[..3] } else { &usual[..] };
     for variant in Variant::of(&sizes.modes(usual)) {
         if variant.mode() == Mode::Ipvs && !has_ip_vs() {
-            beside_iptables_elsewhere(sizes, &mut report)?;
+            beside_iptables_elsewhere(sizes, report)?;
             continue;
         }
         if variant == Variant::IptablesNft && !has_nftables() {
@@ -49,10 +48,10 @@ pub fn run(sizes: &Sizes) -> Result<Report> {
             eprintln!("commit: {variant}, {services} x {endpoints} …");
             let size = Size { variant, fleet, rounds: rounds(variant, fleet, sizes) };
             let node = TemporaryNamespace::new("bench-commit")?;
-            node.run(|| size.measure(&mut report))??;
+            node.run(|| size.measure(report))??;
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 /// Why a mode does not get that far.

@@ -10,8 +10,7 @@ use crate::Sizes;
 use crate::rig::{Cluster, Dice, Everything, Proxy, Ruleset, Variant};
 
 /// Runs it.
-pub fn run(sizes: &Sizes) -> Result<Report> {
-    let mut report = Report::new("kills", "killed in the middle of a cold start");
+pub fn run(sizes: &Sizes, report: &mut Report) -> Result<()> {
     let usual: (&[u32], &[u32]) = if sizes.smoke { (&[200], &[2]) } else { (&[10_000], &[10]) };
     let pick = |asked: &[u32], usual: &[u32]| asked.first().or(usual.first()).copied().unwrap_or(1);
     let fleet =
@@ -50,7 +49,7 @@ pub fn run(sizes: &Sizes) -> Result<Report> {
         report.push(figure.mode(variant.to_string()).beside(fleet.services, fleet.endpoints));
     }
     report.note(format!("a mismatch fails the run; seed {seed}"));
-    Ok(report)
+    Ok(())
 }
 
 /// What a start without accidents leaves, and how long it takes.

@@ -20,7 +20,7 @@ const KUBERNETES: &str = "https://10.96.0.1/version";
 const HTTPD: &str = "http://10.96.203.6:8080/";
 
 /// Runs it.
-pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
+pub fn run(sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
     let (nodes, many) = if sizes.smoke { (1, None) } else { (3, Some(20)) };
     let rounds = if sizes.smoke { 1 } else { sizes.rounds(5).min(MOST_ROUNDS) };
     let place = Place::new()?;
@@ -37,7 +37,7 @@ pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
         eprintln!("  lab {round} of {rounds}: {:.0} ms", begin.elapsed().as_secs_f64() * 1000.0);
         lab.down()?;
     }
-    let mut report = Report::new("lab", format!("labs, median of {rounds}"));
+    report.note(format!("medians of {rounds} labs of {nodes} nodes"));
     let target = Some(Target::AtMost(3000.0));
     report.row(format!("{nodes} nodes: the command ends, nodes are Ready"), up.percentile(0.5), "ms", None);
     let what = format!("{nodes} nodes: the Service kubernetes answers on a node");
@@ -57,7 +57,7 @@ pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
         );
         lab.down()?;
     }
-    Ok(report)
+    Ok(())
 }
 
 /// A state directory with the images that the examples need.

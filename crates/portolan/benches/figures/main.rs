@@ -141,9 +141,9 @@ struct Benchmark {
 #[derive(Clone, Copy)]
 enum Run {
     /// It makes for itself what it needs.
-    Alone(fn(&Sizes) -> anyhow::Result<Report>),
+    Alone(fn(&Sizes, &mut Report) -> anyhow::Result<()>),
     /// The same, but only when it is asked for, or in a smoke run.
-    Asked(fn(&Sizes) -> anyhow::Result<Report>),
+    Asked(fn(&Sizes, &mut Report) -> anyhow::Result<()>),
     /// It measures in a cluster of each size, with the others that do: to load one takes up to minutes.
     InCluster(fn(&mut Scene<'_>) -> anyhow::Result<()>),
 }
@@ -278,9 +278,9 @@ fn run(benchmarks: &[&Benchmark], sizes: &Sizes) -> anyhow::Result<Vec<Measured>
         match run {
             Run::Alone(run) | Run::Asked(run) => {
                 eprintln!("{name}: {about} …");
-                match guarded(|| run(sizes)) {
-                    Ok(report) => measured.report = report,
-                    Err(error) => measured.fail(error),
+                // What was found before a failure stands.
+                if let Err(error) = guarded(|| run(sizes, &mut measured.report)) {
+                    measured.fail(error);
                 }
                 measured.report.save()?;
                 all.push(measured);

@@ -19,16 +19,15 @@ const AT_ONCE: u32 = 4;
 const MOST_AT_ONCE: u32 = 240;
 
 /// Runs it.
-pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
+pub fn run(sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
     let rounds = sizes.rounds(200);
     let node = TemporaryNamespace::new("bench-node")?;
-    let mut report = Report::new("sandbox", format!("pod network, {rounds} sandboxes"));
+    report.note(format!("{rounds} sandboxes"));
     node.run(|| {
         let network = network()?;
-        one_after_another(&network, rounds, &mut report)?;
-        at_once(&network, rounds, &mut report)
-    })??;
-    Ok(report)
+        one_after_another(&network, rounds, report)?;
+        at_once(&network, rounds, report)
+    })?
 }
 
 fn one_after_another(network: &PodNetwork, rounds: u32, report: &mut Report) -> anyhow::Result<()> {

@@ -32,8 +32,7 @@ use site::Site;
 use ways::Plan;
 
 /// Runs it in every mode.
-pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
-    let mut report = Report::new("datapath", "data path, through a Service and straight to its endpoints");
+pub fn run(sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
     let usual = [Mode::Nftables, Mode::Iptables, Mode::Ipvs, Mode::Userspace];
     for variant in Variant::of(&sizes.modes(&usual)) {
         let usual = Usual::of(variant);
@@ -46,7 +45,7 @@ pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
         let services = sizes.services(usual.services);
         if variant == Variant::Plain(Mode::Ipvs) && elsewhere::is_needed()? {
             eprintln!("  {variant}, in User-Mode Linux");
-            elsewhere::run(sizes, &services, &mut report)?;
+            elsewhere::run(sizes, &services, report)?;
             continue;
         }
         for endpoints in sizes.endpoints(&[2]) {
@@ -54,10 +53,10 @@ pub fn run(sizes: &Sizes) -> anyhow::Result<Report> {
             let loads: Vec<Load> = services.iter().map(load).collect();
             // There are many ways to ask, and each once is enough to see that it is answered.
             let rounds = if sizes.smoke { sizes.rounds.unwrap_or(1) } else { sizes.rounds(usual.rounds) };
-            measure(variant, &loads, rounds, sizes.smoke, &mut report)?;
+            measure(variant, &loads, rounds, sizes.smoke, report)?;
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 /// How a mode is measured.

@@ -32,7 +32,7 @@ const SHORTEST_TURN: Duration = Duration::from_secs(1);
 const WARM_UP: u32 = 10;
 
 /// Runs it.
-pub fn run(sizes: &Sizes) -> Result<Report> {
+pub fn run(sizes: &Sizes, report: &mut Report) -> Result<()> {
     ensure!(
         sizes.modes.iter().all(|mode| *mode == Mode::Nftables),
         "the soak knows how to disturb the mode nftables only"
@@ -51,10 +51,9 @@ pub fn run(sizes: &Sizes) -> Result<Report> {
     soak.turns(length - warm_up)?;
     let end = soak.rest().context("in the end")?;
     eprintln!("  the end:       {end}");
-    let mut report = Report::new("soak", format!("{minutes} minutes of changes, kills and flushes"));
-    soak.tell(&mut report, &begin, &end);
-    end.ensure_no_growth(&begin)?;
-    Ok(report)
+    report.note(format!("{minutes} minutes"));
+    soak.tell(report, &begin, &end);
+    end.ensure_no_growth(&begin)
 }
 
 /// Two nodes under an API server.
