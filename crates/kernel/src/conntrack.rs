@@ -6,12 +6,11 @@ use netstate::conntrack::{Connection, ConntrackError, ConntrackPort, Filter, Flo
 use netstate::nft::{Family, L4Protocol};
 
 use crate::nfnetlink::{Attributes, Socket, Writer, kind};
+use crate::nft::family_number;
 
 /// `NFNL_SUBSYS_CTNETLINK` with `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`.
 const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
-/// `AF_INET`, `AF_INET6`.
-const FAMILIES: [(Family, u8); 2] = [(Family::Ip, 2), (Family::Ip6, 10)];
 
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
@@ -51,10 +50,11 @@ impl Conntrack {
     fn find(&mut self, filters: &[Filter]) -> Result<Vec<Found>, ConntrackError> {
         let mut all = Vec::new();
         // The kernel walks its whole table for each family: a hash table of 262,144 lists takes 4 ms without any entry.
-        for (family, number) in FAMILIES {
+        for family in [Family::Ip, Family::Ip6] {
             if !filters.iter().any(|filter| filter.may_be_of(family)) {
                 continue;
             }
+            let number = family_number(family);
             let request = |sequence| {
                 let mut writer = Writer::default();
                 let flags = kind::REQUEST | kind::DUMP;

@@ -17,6 +17,7 @@ mod lower;
 mod observe;
 
 pub use events::{Events, Heard};
+pub(crate) use lower::family_number;
 pub(crate) use observe::listing;
 
 /// The messages of a transaction.

@@ -92,7 +92,9 @@ impl Bounds {
         let mut lines = self.lines();
         lines.insert(number, line);
         let crowded = lines.len() > self.most_flows;
-        if crowded && let Some(silent) = lines.evict() {
+        let silent = if crowded { lines.evict() } else { None };
+        drop(lines);
+        if let Some(silent) = silent {
             silent.close();
         }
         (number, crowded)

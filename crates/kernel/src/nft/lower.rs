@@ -5,8 +5,8 @@
 //! fit into the sixteen registers.
 
 use netstate::nft::{
-    AddressType, Comparison, ConnectionState, ConnectionStatus, Family, NatTarget, Operand, PacketPriority,
-    Reject, Rule, Selector, Statement, Type, UpdateData, UpdateMode, Value, Verdict,
+    AddressType, Comparison, ConnectionState, ConnectionStatus, Family, Name, NatTarget, Operand,
+    PacketPriority, Reject, Rule, Selector, Statement, Type, UpdateData, UpdateMode, Value, Verdict,
 };
 
 use super::bytecode::{Destination, Expression, RawVerdict, SLOTS, Slot, code};
@@ -50,7 +50,7 @@ pub(super) fn rule(family: Family, rule: &Rule) -> Result<Vec<Expression>, Strin
 }
 
 /// The kernel's number of an address family (`NFPROTO_*`).
-pub(super) const fn family_number(family: Family) -> u8 {
+pub(crate) const fn family_number(family: Family) -> u8 {
     match family {
         Family::Ip => 2,
         Family::Ip6 => 10,
@@ -73,8 +73,7 @@ fn lower(family: Family, statement: &Statement, out: &mut Vec<Expression>) -> Re
             });
         }
         Statement::VerdictMap { key, map } => {
-            load_key(family, key, FIRST, out)?;
-            out.push(lookup(map.as_str(), FIRST, Destination::Verdict));
+            look_up(family, key, map, Destination::Verdict, out)?;
         }
         Statement::Counter => out.push(Expression::Counter),
         Statement::SetMark { mask, value } => lower_mark(*mask, *value, out)?,
@@ -94,8 +93,7 @@ fn lower(family: Family, statement: &Statement, out: &mut Vec<Expression>) -> Re
         }
         Statement::DestinationNat(target) => lower_nat(family, target, out)?,
         Statement::Redirect { key, map } => {
-            load_key(family, key, FIRST, out)?;
-            out.push(lookup(map.as_str(), FIRST, Destination::Slot(FIRST)));
+            look_up(family, key, map, Destination::Slot(FIRST), out)?;
             out.push(Expression::Redirect { port: FIRST });
         }
         Statement::NoTrack => out.push(Expression::NoTrack),
@@ -129,8 +127,17 @@ pub(super) fn raw_verdict(verdict: &Verdict) -> RawVerdict {
     }
 }
 
-fn lookup(set: &str, key: Slot, to: Destination) -> Expression {
-    Expression::Lookup { set: set.to_owned(), key, to, inverted: false }
+/// Loads a key and what the map holds under it.
+fn look_up(
+    family: Family,
+    key: &[Selector],
+    map: &Name,
+    to: Destination,
+    out: &mut Vec<Expression>,
+) -> Result<(), String> {
+    load_key(family, key, FIRST, out)?;
+    out.push(Expression::Lookup { set: map.to_string(), key: FIRST, to, inverted: false });
+    Ok(())
 }
 
 /// Loads a key and returns the first register behind it.
@@ -305,8 +312,7 @@ fn lower_priority(
             out.push(Expression::Immediate { to: FIRST, data: class.to_ne_bytes().to_vec() });
         }
         PacketPriority::Map { key, map } => {
-            load_key(family, key, FIRST, out)?;
-            out.push(lookup(map.as_str(), FIRST, Destination::Slot(FIRST)));
+            look_up(family, key, map, Destination::Slot(FIRST), out)?;
         }
     }
     out.push(Expression::SetMeta { key: number::META_PRIORITY, from: FIRST });
@@ -336,8 +342,7 @@ fn lower_nat(family: Family, target: &NatTarget, out: &mut Vec<Expression>) -> R
             })
         }
         NatTarget::Map { key, map } => {
-            load_key(family, key, FIRST, out)?;
-            out.push(lookup(map.as_str(), FIRST, Destination::Slot(FIRST)));
+            look_up(family, key, map, Destination::Slot(FIRST), out)?;
             Some(port_slot(family))
         }
     };

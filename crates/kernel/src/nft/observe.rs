@@ -31,7 +31,7 @@ pub(super) fn table(socket: &mut Socket, table: &Table) -> Result<Option<Ruleset
         let set = match definition {
             Some(definition) => {
                 let elements = match (definition.kind, count) {
-                    (SetKind::Plain, Some(_)) => counted(socket, table, &name, &definition)?,
+                    (SetKind::Plain, Some(count)) => counted(socket, table, &name, &definition, count)?,
                     _ => elements(socket, table, &name, &definition)?,
                 };
                 elements.map_or_else(unknown_set, |elements| filled(definition, elements))
@@ -98,18 +98,21 @@ fn counted(
     table: &Table,
     set: &Name,
     definition: &SetDefinition,
+    count: usize,
 ) -> Result<Option<Vec<Element>>, NftError> {
+    let mut count = Some(count);
     let mut gathered: Vec<Element> = Vec::new();
     for attempt in 1..=ATTEMPTS {
         let Some(entries) = entries(socket, table, set, definition)? else {
             return Ok(None);
         };
         let dump = entries.into_iter().map(|Entry { key, data, .. }| Element { key, data });
-        let found = definitions(socket, table)?.into_iter().find(|found| found.name == *set);
-        if gather(&mut gathered, dump, found.and_then(|found| found.count)) {
+        if gather(&mut gathered, dump, count) {
             return Ok(Some(gathered));
         }
         let_the_table_grow(attempt);
+        let found = definitions(socket, table)?.into_iter().find(|found| found.name == *set);
+        count = found.and_then(|found| found.count);
     }
     Err(never_whole())
 }

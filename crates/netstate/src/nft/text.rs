@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     AddressType, BaseChain, ChainKind, Comparison, ConnectionState, ConnectionStatus, Data, Element, Family,
-    Hook, NatTarget, Op, Operand, PacketPriority, Policy, Reject, Rule, Ruleset, Selector, SetContent,
+    Hook, Name, NatTarget, Op, Operand, PacketPriority, Policy, Reject, Rule, Ruleset, Selector, SetContent,
     SetDefinition, SetKind, Statement, Transaction, Tuple, Type, UpdateData, UpdateMode, Value, Verdict,
     priority,
 };
@@ -324,6 +324,11 @@ fn key_text(f: &mut Formatter<'_>, family: Family, key: &[Selector]) -> fmt::Res
     joined(f, key.iter().map(|selector| SelectorText { family, selector: *selector }), " . ")
 }
 
+fn map_text(f: &mut Formatter<'_>, family: Family, key: &[Selector], map: &Name) -> fmt::Result {
+    key_text(f, family, key)?;
+    write!(f, " map @{map}")
+}
+
 struct StatementText<'a> {
     family: Family,
     statement: &'a Statement,
@@ -354,8 +359,7 @@ impl Display for StatementText<'_> {
             }
             Statement::SetPriority(PacketPriority::Map { key, map }) => {
                 f.write_str("meta priority set ")?;
-                key_text(f, family, key)?;
-                write!(f, " map @{map}")
+                map_text(f, family, key, map)
             }
             Statement::Update { mode, key, data, timeout, set } => {
                 let verb = match mode {
@@ -382,13 +386,11 @@ impl Display for StatementText<'_> {
             },
             Statement::DestinationNat(NatTarget::Map { key, map }) => {
                 write!(f, "dnat {family} to ")?;
-                key_text(f, family, key)?;
-                write!(f, " map @{map}")
+                map_text(f, family, key, map)
             }
             Statement::Redirect { key, map } => {
                 f.write_str("redirect to :")?;
-                key_text(f, family, key)?;
-                write!(f, " map @{map}")
+                map_text(f, family, key, map)
             }
             Statement::NoTrack => f.write_str("notrack"),
             Statement::Masquerade { fully_random: false } => f.write_str("masquerade"),

@@ -121,9 +121,9 @@ impl Relay {
         if crowded {
             // Ours that had to make way are silent longest among ours.
             self.flows.shed(Flow::is_closed);
-        }
-        if crowded && self.served.bounds.may_warn(now) {
-            tracing::warn!(relay = %self.served.name, "too many flows of datagrams at a time, silent ones make way");
+            if self.served.bounds.may_warn(now) {
+                tracing::warn!(relay = %self.served.name, "too many flows of datagrams at a time, silent ones make way");
+            }
         }
         flow.learn(changes);
         Some(flow)

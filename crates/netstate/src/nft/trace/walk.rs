@@ -184,11 +184,7 @@ impl Walk<'_, '_> {
 
     /// `None`: the rule does not match.
     fn redirect(&mut self, table: &Ruleset, place: Place<'_>, key: &[Selector], map: &Name) -> Option<Flow> {
-        let key = self.key(key)?;
-        let Data::Values(values) = find(table, map, &key)? else {
-            return None;
-        };
-        let [Value::Port(port)] = values.to_vec()[..] else {
+        let [Value::Port(port)] = self.held(table, map, key)?[..] else {
             return None;
         };
         // An interface without an address can receive nothing: the kernel drops.
@@ -203,16 +199,10 @@ impl Walk<'_, '_> {
     fn priority(&mut self, table: &Ruleset, priority: &PacketPriority) -> Option<u32> {
         match priority {
             PacketPriority::Value(class) => Some(*class),
-            PacketPriority::Map { key, map } => {
-                let key = self.key(key)?;
-                match find(table, map, &key)? {
-                    Data::Values(values) => match values.to_vec()[..] {
-                        [Value::ClassId(class)] => Some(class),
-                        _ => None,
-                    },
-                    Data::Nothing | Data::Verdict(_) => None,
-                }
-            }
+            PacketPriority::Map { key, map } => match self.held(table, map, key)?[..] {
+                [Value::ClassId(class)] => Some(class),
+                _ => None,
+            },
         }
     }
 
@@ -221,16 +211,10 @@ impl Walk<'_, '_> {
             NatTarget::Address { address, port } => {
                 Some(SocketAddr::new(*address, port.unwrap_or(self.passage.packet.destination.port())))
             }
-            NatTarget::Map { key, map } => {
-                let key = self.key(key)?;
-                match find(table, map, &key)? {
-                    Data::Values(values) => match values.to_vec()[..] {
-                        [Value::Address(address), Value::Port(port)] => Some(SocketAddr::new(address, port)),
-                        _ => None,
-                    },
-                    Data::Nothing | Data::Verdict(_) => None,
-                }
-            }
+            NatTarget::Map { key, map } => match self.held(table, map, key)?[..] {
+                [Value::Address(address), Value::Port(port)] => Some(SocketAddr::new(address, port)),
+                _ => None,
+            },
         }
     }
 
@@ -260,6 +244,14 @@ impl Walk<'_, '_> {
         };
         self.step(table, place, Effect::Update(set.clone()));
         Some(Flow::Next)
+    }
+
+    /// The values that a map holds under a key.
+    fn held(&mut self, table: &Ruleset, map: &Name, key: &[Selector]) -> Option<Vec<Value>> {
+        match find(table, map, &self.key(key)?)? {
+            Data::Values(values) => Some(values.to_vec()),
+            Data::Nothing | Data::Verdict(_) => None,
+        }
     }
 
     fn key(&mut self, selectors: &[Selector]) -> Option<Tuple> {
